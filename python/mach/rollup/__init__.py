@@ -1,0 +1,1 @@
+"""The rollup's side: its node's RPC and where witnesses come from."""

@@ -1,0 +1,78 @@
+"""The tables of the operator and the verifier; the aggregator's are in `aggregator_schema`.
+
+Migrations under `migrations/` build them; a test holds the two together.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+)
+
+NAMING: Final = {
+    "ix": "ix_%(table_name)s_%(column_0_name)s",
+    "uq": "uq_%(table_name)s_%(column_0_name)s",
+    "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+    "pk": "pk_%(table_name)s",
+}
+
+operator_metadata: Final = MetaData(naming_convention=NAMING)
+
+alerts: Final = Table(
+    "alerts",
+    operator_metadata,
+    Column("message_hash", LargeBinary(32), primary_key=True),
+    Column("statement", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("received_at", Float, nullable=False),
+    Column("task_index", Integer),
+    Column("reference_block_number", BigInteger),
+    Column("signature", LargeBinary(64)),
+    Column("tx_hash", LargeBinary(32)),
+    Column("reason", Text),
+    Column("updated_at", Float, nullable=False),
+)
+Index("ix_alerts_state", alerts.c.state)
+
+verifier_metadata: Final = MetaData(naming_convention=NAMING)
+
+verdicts: Final = Table(
+    "verdicts",
+    verifier_metadata,
+    Column("block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_hash", LargeBinary(32), primary_key=True),
+    Column("verdict", Text, nullable=False),
+    Column("computed_hash", LargeBinary(32)),
+    Column("computed_header", LargeBinary),
+    Column("fields", Text, nullable=False),
+    Column("reason", Text),
+    Column("gas_used", BigInteger, nullable=False),
+    Column("transaction_count", Integer, nullable=False),
+    Column("verified_at", Float, nullable=False),
+    Column("seconds", Float, nullable=False),
+)
+Index("ix_verdicts_verdict", verdicts.c.verdict)
+
+deliveries: Final = Table(
+    "deliveries",
+    verifier_metadata,
+    Column("operator_url", Text, primary_key=True),
+    Column("message_hash", LargeBinary(32), primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("answer", Text),
+    Column("created_at", Float, nullable=False),
+)
+Index("ix_deliveries_state", deliveries.c.state)

@@ -1,0 +1,125 @@
+"""The verifier's durable state: a verdict for every block, and alerts on their way to operators."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.dialects.sqlite import insert
+
+from mach.storage.schema import deliveries, verdicts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mach.storage.database import Database
+
+DeliveryState = Literal["pending", "delivered", "refused"]
+FINAL: Final = ("VALID", "INVALID")
+
+
+@dataclass(frozen=True, slots=True)
+class VerdictRecord:
+    """What was found about one block. Hashes 32 bytes; `fields` is JSON: a list of {field, served, computed}."""
+
+    block_number: int
+    block_hash: bytes
+    verdict: str
+    computed_hash: bytes | None
+    computed_header: bytes | None
+    fields: str
+    reason: str | None
+    gas_used: int
+    transaction_count: int
+    verified_at: float
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRecord:
+    """One alert for one operator: a JSON-RPC method and its params as JSON."""
+
+    operator_url: str
+    message_hash: bytes
+    block_number: int
+    method: str
+    params: str
+    state: DeliveryState
+    answer: str | None
+    created_at: float
+
+
+class VerdictLog:
+    """Verdicts and deliveries of one verifier."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def record(self, verdict: VerdictRecord, alerts: Sequence[DeliveryRecord] = ()) -> None:
+        """A verdict and the alerts it calls for, in one transaction: killed here, both are there or neither.
+
+        An INCONCLUSIVE verdict is overwritten by a later one of the same block; a final verdict stays.
+        """
+        row = {name: getattr(verdict, name) for name in VerdictRecord.__slots__}
+        statement = insert(verdicts).values(**row)
+        statement = statement.on_conflict_do_update(
+            index_elements=[verdicts.c.block_number, verdicts.c.block_hash],
+            set_=row,
+            where=verdicts.c.verdict.not_in(FINAL),
+        )
+        async with self._database.write() as connection:
+            await connection.execute(statement)
+            for alert in alerts:
+                values = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
+                await connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
+
+    async def last_final(self) -> VerdictRecord | None:
+        """The newest verdict of the highest block that has a final one: where to go on after a restart."""
+        query = select(verdicts).where(verdicts.c.verdict.in_(FINAL))
+        query = query.order_by(verdicts.c.block_number.desc(), verdicts.c.verified_at.desc()).limit(1)
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).mappings().first()
+        return None if row is None else VerdictRecord(**row)
+
+    async def at(self, block_number: int) -> list[VerdictRecord]:
+        """All verdicts at a height, oldest first."""
+        query = select(verdicts).where(verdicts.c.block_number == block_number).order_by(verdicts.c.verified_at)
+        async with self._database.read() as connection:
+            return [VerdictRecord(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def count_by_verdict(self) -> dict[str, int]:
+        query = select(verdicts.c.verdict, func.count()).group_by(verdicts.c.verdict)
+        async with self._database.read() as connection:
+            return {row[0]: row[1] for row in await connection.execute(query)}
+
+    async def invalid(self) -> list[VerdictRecord]:
+        query = select(verdicts).where(verdicts.c.verdict == "INVALID").order_by(verdicts.c.block_number)
+        async with self._database.read() as connection:
+            return [VerdictRecord(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def pending(self, operator_url: str) -> list[DeliveryRecord]:
+        """Alerts that an operator has not taken yet, oldest first."""
+        query = select(deliveries).where(deliveries.c.operator_url == operator_url, deliveries.c.state == "pending")
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query.order_by(deliveries.c.created_at))).mappings()
+            return [DeliveryRecord(**row) for row in rows]
+
+    async def settle(self, delivery: DeliveryRecord, state: DeliveryState, answer: str) -> None:
+        """pending → delivered | refused, with what the operator answered."""
+        statement = (
+            update(deliveries)
+            .where(
+                deliveries.c.operator_url == delivery.operator_url,
+                deliveries.c.message_hash == delivery.message_hash,
+            )
+            .values(state=state, answer=answer)
+        )
+        async with self._database.write() as connection:
+            await connection.execute(statement)
+
+
+def delivery(operator_url: str, message_hash: bytes, block_number: int, method: str, params: str) -> DeliveryRecord:
+    """A new alert for one operator."""
+    return DeliveryRecord(operator_url, message_hash, block_number, method, params, "pending", None, time.time())

@@ -1,0 +1,302 @@
+//! Executing a block's transactions on revm and op-revm.
+
+use alloc::{
+    borrow::Cow,
+    format,
+    string::{String, ToString},
+    vec::Vec,
+};
+use alloy_consensus::{
+    EthereumTxEnvelope, Header, TxEip4844, TxEnvelope, TxReceipt,
+    transaction::{Recovered, SignerRecoverable},
+};
+use alloy_eips::{
+    Decodable2718, Encodable2718, eip2718::WithEncoded, eip4895::Withdrawal, eip7685::Requests,
+};
+use alloy_evm::{
+    Evm, EvmEnv, EvmFactory,
+    block::{
+        BlockExecutionError, BlockExecutionResult, BlockExecutor, BlockExecutorFactory,
+        ExecutableTxParts,
+    },
+    eth::{
+        EthBlockExecutionCtx, EthBlockExecutorFactory, EthEvmFactory,
+        receipt_builder::AlloyReceiptBuilder,
+    },
+};
+use alloy_op_evm::{
+    OpBlockExecutionCtx, OpBlockExecutorFactory, OpEvmFactory, OpTx, block::OpAlloyReceiptBuilder,
+    evm_env_for_op_block,
+};
+use alloy_op_hardforks::OpHardforks;
+use alloy_primitives::{Bloom, Bytes};
+use op_alloy::consensus::{OpReceiptEnvelope, OpTxEnvelope};
+use revm::database::{BundleState, State, states::bundle_state::BundleRetention};
+
+use crate::{
+    block::RawTransaction,
+    chain_spec::{ChainSpec, EthereumRules, OpStackRules, Stack},
+    da_footprint::da_footprint,
+    database::WitnessDb,
+    error::Error,
+};
+
+/// A block's transactions with their senders, of the types that its chain knows.
+pub(crate) enum Transactions {
+    Ethereum(Vec<WithEncoded<Recovered<TxEnvelope>>>),
+    OpStack(Vec<WithEncoded<Recovered<OpTxEnvelope>>>),
+}
+
+/// What executing a block has produced.
+#[derive(Debug)]
+pub(crate) struct Execution {
+    /// Changes of state.
+    pub(crate) changes: BundleState,
+    /// Receipts, EIP-2718 encoded, as the receipts root commits to them.
+    pub(crate) receipts: Vec<Vec<u8>>,
+    pub(crate) logs_bloom: Bloom,
+    pub(crate) gas_used: u64,
+    /// Blob gas; on the OP Stack the data-availability footprint from Jovian on, and zero before.
+    pub(crate) blob_gas_used: u64,
+    pub(crate) requests: Requests,
+}
+
+/// Why a block's execution has no result.
+#[derive(Debug)]
+pub(crate) enum Stop {
+    /// For want of evidence: the block is not to blame.
+    Evidence(Error),
+    /// A transaction breaks the rules.
+    Transaction { index: usize, reason: String },
+    /// A system call after the transactions has failed, which makes a block invalid (EIP-7002, EIP-7251).
+    Requests(String),
+}
+
+/// A transaction that breaks the rules before any is executed.
+#[derive(Debug)]
+pub(crate) struct BadTransaction {
+    pub(crate) index: usize,
+    pub(crate) reason: String,
+}
+
+impl Transactions {
+    /// Reads the transactions and recovers their senders.
+    pub(crate) fn recover(
+        spec: &ChainSpec,
+        raw: &[RawTransaction<'_>],
+    ) -> Result<Self, BadTransaction> {
+        // EIP-2930, EIP-1559, EIP-4844, EIP-7702; on the OP Stack deposits, but no blobs.
+        match spec.stack() {
+            Stack::Ethereum(_) => {
+                // The envelope without sidecars: with them a blob transaction travels, but is in no block.
+                let recovered = recover_all::<EthereumTxEnvelope<TxEip4844>>(raw, &[1, 2, 3, 4])?;
+                let convert =
+                    |transaction: WithEncoded<Recovered<EthereumTxEnvelope<TxEip4844>>>| {
+                        transaction.map(|recovered| recovered.map(Into::into))
+                    };
+                Ok(Self::Ethereum(recovered.into_iter().map(convert).collect()))
+            }
+            Stack::OpStack(_) => recover_all(raw, &[1, 2, 4, 0x7e]).map(Self::OpStack),
+        }
+    }
+}
+
+fn recover_all<T: Decodable2718 + SignerRecoverable + Encodable2718>(
+    raw: &[RawTransaction<'_>],
+    types: &[u8],
+) -> Result<Vec<WithEncoded<Recovered<T>>>, BadTransaction> {
+    let recover = |(index, raw): (usize, &RawTransaction<'_>)| {
+        recover_one(raw, types).map_err(|reason| BadTransaction { index, reason })
+    };
+    raw.iter().enumerate().map(recover).collect()
+}
+
+fn recover_one<T: Decodable2718 + SignerRecoverable + Encodable2718>(
+    raw: &RawTransaction<'_>,
+    types: &[u8],
+) -> Result<WithEncoded<Recovered<T>>, String> {
+    let known = match raw.encoded.first() {
+        Some(first) if raw.typed => types.contains(first),
+        first => first.is_some(),
+    };
+    if !known {
+        return Err("of a type that the chain does not know".to_string());
+    }
+    let encoded = Bytes::copy_from_slice(raw.encoded);
+    let mut rest = raw.encoded;
+    let transaction = T::decode_2718(&mut rest).map_err(|error| format!("undecodable: {error}"))?;
+    if !rest.is_empty() || transaction.encoded_2718() != encoded {
+        return Err("undecodable: not the canonical encoding".to_string());
+    }
+    let sender = transaction
+        .recover_signer()
+        .map_err(|error| format!("no sender: {error}"))?;
+    Ok(WithEncoded::new(
+        encoded,
+        Recovered::new_unchecked(transaction, sender),
+    ))
+}
+
+/// Executes the block with this header on the state of its parent.
+pub(crate) fn execute(
+    spec: &ChainSpec,
+    header: &Header,
+    withdrawals: Option<&[Withdrawal]>,
+    transactions: &Transactions,
+    db: &mut WitnessDb<'_, '_>,
+) -> Result<Execution, Stop> {
+    let outcome = match (spec.stack(), transactions) {
+        (Stack::Ethereum(rules), Transactions::Ethereum(transactions)) => {
+            execute_ethereum(spec, rules, header, withdrawals, transactions, db)
+        }
+        (Stack::OpStack(rules), Transactions::OpStack(transactions)) => {
+            execute_op_stack(spec, rules, header, transactions, db)
+        }
+        _ => Err(Stop::Evidence(Error::Execution(
+            "transactions of another chain".to_string(),
+        ))),
+    };
+    // A read that failed outranks whatever became of its error on the way up.
+    match db.fault() {
+        Some(error) => Err(Stop::Evidence(error)),
+        None => outcome,
+    }
+}
+
+fn execute_ethereum(
+    spec: &ChainSpec,
+    rules: &EthereumRules,
+    header: &Header,
+    withdrawals: Option<&[Withdrawal]>,
+    transactions: &[WithEncoded<Recovered<TxEnvelope>>],
+    db: &mut WitnessDb<'_, '_>,
+) -> Result<Execution, Stop> {
+    let env = EvmEnv::for_eth_block(
+        header,
+        rules,
+        spec.chain_id(),
+        rules.blob_params(header.timestamp),
+    );
+    let factory = EthBlockExecutorFactory::new(
+        AlloyReceiptBuilder::default(),
+        rules.clone(),
+        EthEvmFactory::default(),
+    );
+    let context = EthBlockExecutionCtx {
+        parent_hash: header.parent_hash,
+        parent_beacon_block_root: header.parent_beacon_block_root,
+        ommers: &[],
+        withdrawals: withdrawals.map(Cow::Borrowed),
+        extra_data: header.extra_data.clone(),
+        tx_count_hint: Some(transactions.len()),
+        slot_number: None,
+    };
+    let (result, changes) = run(&factory, env, context, transactions, db)?;
+    Ok(Execution::new(result, changes))
+}
+
+fn execute_op_stack(
+    spec: &ChainSpec,
+    rules: &OpStackRules,
+    header: &Header,
+    transactions: &[WithEncoded<Recovered<OpTxEnvelope>>],
+    db: &mut WitnessDb<'_, '_>,
+) -> Result<Execution, Stop> {
+    let forks = rules.forks();
+    let da_footprint = if forks.is_jovian_active_at_timestamp(header.timestamp) {
+        da_footprint(transactions).map_err(|reason| Stop::Transaction {
+            index: 0,
+            reason: reason.to_string(),
+        })?
+    } else {
+        0
+    };
+    let env = evm_env_for_op_block(header, forks, spec.chain_id());
+    let factory = OpBlockExecutorFactory::new(
+        OpAlloyReceiptBuilder::default(),
+        forks.clone(),
+        OpEvmFactory::<OpTx>::default(),
+    );
+    let context = OpBlockExecutionCtx {
+        parent_hash: header.parent_hash,
+        parent_beacon_block_root: header.parent_beacon_block_root,
+        extra_data: header.extra_data.clone(),
+    };
+    let (mut result, changes) = run(&factory, env, context, transactions, db)?;
+    // From Regolith until Canyon a deposit's receipt carries its nonce, but the root leaves it out.
+    if !forks.is_canyon_active_at_timestamp(header.timestamp) {
+        for receipt in &mut result.receipts {
+            if let OpReceiptEnvelope::Deposit(deposit) = receipt {
+                deposit.receipt.deposit_nonce = None;
+            }
+        }
+    }
+    result.blob_gas_used = da_footprint;
+    Ok(Execution::new(result, changes))
+}
+
+impl Execution {
+    fn new<R: TxReceipt + Encodable2718>(
+        result: BlockExecutionResult<R>,
+        changes: BundleState,
+    ) -> Self {
+        Self {
+            changes,
+            receipts: result
+                .receipts
+                .iter()
+                .map(Encodable2718::encoded_2718)
+                .collect(),
+            logs_bloom: result
+                .receipts
+                .iter()
+                .fold(Bloom::ZERO, |bloom, receipt| bloom | receipt.bloom()),
+            gas_used: result.gas_used,
+            blob_gas_used: result.blob_gas_used,
+            requests: result.requests,
+        }
+    }
+}
+
+/// The one way through a block, whatever its chain.
+fn run<'a, F: BlockExecutorFactory>(
+    factory: &'a F,
+    env: EvmEnv<<F::EvmFactory as EvmFactory>::Spec, <F::EvmFactory as EvmFactory>::BlockEnv>,
+    context: F::ExecutionCtx<'a>,
+    transactions: &'a [WithEncoded<Recovered<F::Transaction>>],
+    db: &'a mut WitnessDb<'_, '_>,
+) -> Result<(BlockExecutionResult<F::Receipt>, BundleState), Stop>
+where
+    &'a WithEncoded<Recovered<F::Transaction>>:
+        ExecutableTxParts<<F::EvmFactory as EvmFactory>::Tx, F::Transaction>,
+{
+    let state = State::builder()
+        .with_database(db)
+        .with_bundle_update()
+        .build();
+    let evm = factory.evm_factory().create_evm(state, env);
+    let mut executor = factory.create_executor(evm, context);
+    executor
+        .apply_pre_execution_changes()
+        .map_err(|error| Stop::Evidence(Error::Execution(error.to_string())))?;
+    for (index, transaction) in transactions.iter().enumerate() {
+        executor
+            .execute_transaction(transaction)
+            .map_err(|error| match error {
+                BlockExecutionError::Validation(error) => Stop::Transaction {
+                    index,
+                    reason: error.to_string(),
+                },
+                BlockExecutionError::Internal(error) => {
+                    Stop::Evidence(Error::Execution(format!("transactions[{index}]: {error}")))
+                }
+            })?;
+    }
+    let (evm, result) = executor.finish().map_err(|error| match error {
+        BlockExecutionError::Validation(error) => Stop::Requests(error.to_string()),
+        BlockExecutionError::Internal(error) => Stop::Evidence(Error::Execution(error.to_string())),
+    })?;
+    let mut state = evm.into_db();
+    state.merge_transitions(BundleRetention::PlainState);
+    Ok((result, state.take_bundle()))
+}

@@ -1,0 +1,362 @@
+//! Trie nodes: what they hold, how they are read, and how they are written.
+
+use alloc::{borrow::Cow, boxed::Box, vec::Vec};
+use alloy_primitives::{B256, keccak256};
+use alloy_rlp::{EMPTY_STRING_CODE, Encodable, Header};
+use nybbles::Nibbles;
+
+use crate::rlp::Item;
+
+/// Why bytes are not a node of a trie whose keys are all equally long.
+///
+/// The structure is that of the Yellow Paper, appendix D; what an encoder never writes is refused as well, since two
+/// encodings of one trie would have two roots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum NodeError {
+    /// Not canonical RLP.
+    #[error("not canonical RLP: {0}")]
+    Rlp(#[from] alloy_rlp::Error),
+    /// A list of neither 2 nor 17 items.
+    #[error("neither a branch (17 items) nor an extension or leaf (2 items)")]
+    ItemCount,
+    /// The flag nibble of a hex-prefix path is above 3, or the padding nibble of an even path is not zero.
+    #[error("hex-prefix flags of a path")]
+    PathFlags,
+    /// A path that is empty in an extension, or does not end where the keys end.
+    #[error("a path of the wrong length")]
+    PathLength,
+    /// A child that is neither empty, a 32-byte hash, nor a node shorter than 32 bytes.
+    #[error("a child that is neither a hash nor an embedded node")]
+    Child,
+    /// A leaf without a value, or a branch with one.
+    #[error("a value where none belongs, or none where one belongs")]
+    Value,
+    /// A branch with fewer than two children.
+    #[error("a branch with fewer than two children")]
+    BranchArity,
+    /// An extension over something other than a branch.
+    #[error("an extension that does not lead to a branch")]
+    ExtensionChild,
+}
+
+/// How a parent refers to a node: by hash, or, if the node's RLP is shorter than 32 bytes, by the RLP itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reference {
+    Hash(B256),
+    Embedded { len: u8, rlp: [u8; 31] },
+}
+
+impl Reference {
+    /// The reference of a node with this encoding.
+    fn of(encoded: &[u8]) -> Self {
+        let mut rlp = [0; 31];
+        match rlp.get_mut(..encoded.len()) {
+            Some(prefix) => {
+                prefix.copy_from_slice(encoded);
+                // At most 31, so the cast cannot cut.
+                Self::Embedded {
+                    len: encoded.len() as u8,
+                    rlp,
+                }
+            }
+            None => Self::Hash(keccak256(encoded)),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Hash(_) => 33,
+            Self::Embedded { len, .. } => usize::from(*len),
+        }
+    }
+
+    fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Hash(hash) => hash.encode(out),
+            Self::Embedded { len, rlp } => out.extend_from_slice(&rlp[..usize::from(*len)]),
+        }
+    }
+
+    /// The hash that this node has as the root of a trie.
+    pub(super) fn root(&self) -> B256 {
+        match self {
+            Self::Hash(hash) => *hash,
+            Self::Embedded { len, rlp } => keccak256(&rlp[..usize::from(*len)]),
+        }
+    }
+}
+
+/// A subtrie. What was read from a witness borrows from it; what was written since is owned.
+#[derive(Clone, Debug, Default)]
+pub(super) enum Node<'w> {
+    /// No key here.
+    #[default]
+    Empty,
+    /// Known by its hash only; read from the witness when something below it is asked for.
+    Hash(&'w B256),
+    Leaf(Box<Leaf<'w>>),
+    Extension(Box<Extension<'w>>),
+    Branch(Box<Branch<'w>>),
+}
+
+/// `reference` is what the parent holds; `None` once something below has changed.
+#[derive(Clone, Debug)]
+pub(super) struct Leaf<'w> {
+    pub(super) path: Nibbles,
+    pub(super) value: Cow<'w, [u8]>,
+    pub(super) reference: Option<Reference>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Extension<'w> {
+    pub(super) path: Nibbles,
+    pub(super) child: Node<'w>,
+    pub(super) reference: Option<Reference>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub(super) struct Branch<'w> {
+    pub(super) children: [Node<'w>; 16],
+    pub(super) reference: Option<Reference>,
+}
+
+impl<'w> Node<'w> {
+    pub(super) fn leaf(path: Nibbles, value: Cow<'w, [u8]>) -> Self {
+        Self::Leaf(Box::new(Leaf {
+            path,
+            value,
+            reference: None,
+        }))
+    }
+
+    /// An extension over `child`, or `child` itself if the path is empty.
+    pub(super) fn extension(path: Nibbles, child: Self) -> Self {
+        if path.is_empty() {
+            child
+        } else {
+            Self::Extension(Box::new(Extension {
+                path,
+                child,
+                reference: None,
+            }))
+        }
+    }
+
+    pub(super) const fn is_empty(&self) -> bool {
+        matches!(self, Self::Empty)
+    }
+
+    /// Reads the node that `encoded` is the whole RLP of and `hash` the Keccak-256 hash of; `remaining` is the number
+    /// of nibbles between this node and the end of every key.
+    pub(super) fn decode(
+        encoded: &'w [u8],
+        hash: B256,
+        remaining: usize,
+    ) -> Result<Self, NodeError> {
+        Self::decode_with(encoded, Reference::Hash(hash), remaining)
+    }
+
+    fn decode_with(
+        encoded: &'w [u8],
+        reference: Reference,
+        remaining: usize,
+    ) -> Result<Self, NodeError> {
+        let mut payload = Item::only(encoded)?.into_list()?;
+        let whole = payload;
+        let first = Item::next(&mut payload)?;
+        let second = Item::next(&mut payload)?;
+        if payload.is_empty() {
+            return Self::decode_short(first, second, reference, remaining);
+        }
+        let mut payload = whole;
+        let below = remaining.checked_sub(1).ok_or(NodeError::PathLength)?;
+        let mut branch = Branch {
+            reference: Some(reference),
+            ..Branch::default()
+        };
+        for child in &mut branch.children {
+            *child = Self::decode_child(
+                Item::next(&mut payload).map_err(|_| NodeError::ItemCount)?,
+                below,
+            )?;
+        }
+        match payload {
+            [EMPTY_STRING_CODE] => {}
+            _ if crate::rlp::count(payload)? == 1 => return Err(NodeError::Value),
+            _ => return Err(NodeError::ItemCount),
+        }
+        if branch
+            .children
+            .iter()
+            .filter(|child| !child.is_empty())
+            .count()
+            < 2
+        {
+            return Err(NodeError::BranchArity);
+        }
+        Ok(Self::Branch(Box::new(branch)))
+    }
+
+    /// Reads a node of two items: a leaf or an extension.
+    fn decode_short(
+        path: Item<'w>,
+        rest: Item<'w>,
+        reference: Reference,
+        remaining: usize,
+    ) -> Result<Self, NodeError> {
+        let (is_leaf, path) = decode_path(path.into_string()?, remaining)?;
+        let reference = Some(reference);
+        if is_leaf {
+            let value = rest.into_string()?;
+            return match (path.len() == remaining, value.is_empty()) {
+                (false, _) => Err(NodeError::PathLength),
+                (true, true) => Err(NodeError::Value),
+                (true, false) => Ok(Self::Leaf(Box::new(Leaf {
+                    path,
+                    value: Cow::Borrowed(value),
+                    reference,
+                }))),
+            };
+        }
+        if path.is_empty() || path.len() >= remaining {
+            return Err(NodeError::PathLength);
+        }
+        match Self::decode_child(rest, remaining - path.len())? {
+            child @ (Self::Hash(_) | Self::Branch(_)) => Ok(Self::Extension(Box::new(Extension {
+                path,
+                child,
+                reference,
+            }))),
+            _ => Err(NodeError::ExtensionChild),
+        }
+    }
+
+    /// Reads what stands in a child's place. An embedded node is shorter than 32 bytes, which also bounds the depth of
+    /// this recursion: every level takes at least three bytes.
+    fn decode_child(item: Item<'w>, remaining: usize) -> Result<Self, NodeError> {
+        if item.list {
+            return match Reference::of_embedded(item.encoded) {
+                Some(reference) => Self::decode_with(item.encoded, reference, remaining),
+                None => Err(NodeError::Child),
+            };
+        }
+        match item.payload.len() {
+            0 => Ok(Self::Empty),
+            _ => item
+                .payload
+                .try_into()
+                .map(Self::Hash)
+                .map_err(|_| NodeError::Child),
+        }
+    }
+
+    /// How a parent refers to this node; `None` for the empty one. Encodes and hashes what has changed, and only that.
+    pub(super) fn reference(&mut self, buffer: &mut Vec<u8>) -> Option<Reference> {
+        let cached = match self {
+            Self::Empty => return None,
+            Self::Hash(hash) => return Some(Reference::Hash(**hash)),
+            Self::Leaf(leaf) => &leaf.reference,
+            Self::Extension(extension) => &extension.reference,
+            Self::Branch(branch) => &branch.reference,
+        };
+        if cached.is_some() {
+            return *cached;
+        }
+        Some(match self {
+            Self::Leaf(leaf) => {
+                buffer.clear();
+                let (path, path_len) = encode_path(&leaf.path, true);
+                let payload_length = path[..path_len].length() + leaf.value.as_ref().length();
+                Header {
+                    list: true,
+                    payload_length,
+                }
+                .encode(buffer);
+                path[..path_len].encode(buffer);
+                leaf.value.as_ref().encode(buffer);
+                *leaf.reference.insert(Reference::of(buffer))
+            }
+            Self::Extension(extension) => {
+                let child = extension.child.reference(buffer)?;
+                buffer.clear();
+                let (path, path_len) = encode_path(&extension.path, false);
+                let payload_length = path[..path_len].length() + child.encoded_len();
+                Header {
+                    list: true,
+                    payload_length,
+                }
+                .encode(buffer);
+                path[..path_len].encode(buffer);
+                child.encode(buffer);
+                *extension.reference.insert(Reference::of(buffer))
+            }
+            Self::Branch(branch) => {
+                let mut references = [None; 16];
+                for (reference, child) in references.iter_mut().zip(&mut branch.children) {
+                    *reference = child.reference(buffer);
+                }
+                buffer.clear();
+                let lengths = references
+                    .iter()
+                    .map(|child| child.as_ref().map_or(1, Reference::encoded_len));
+                let payload_length = lengths.sum::<usize>() + 1;
+                Header {
+                    list: true,
+                    payload_length,
+                }
+                .encode(buffer);
+                for child in &references {
+                    match child {
+                        Some(reference) => reference.encode(buffer),
+                        None => buffer.push(EMPTY_STRING_CODE),
+                    }
+                }
+                buffer.push(EMPTY_STRING_CODE);
+                *branch.reference.insert(Reference::of(buffer))
+            }
+            Self::Empty | Self::Hash(_) => return None,
+        })
+    }
+}
+
+impl Reference {
+    /// The reference that holds `encoded` itself; `None` if it is too long for that.
+    fn of_embedded(encoded: &[u8]) -> Option<Self> {
+        (encoded.len() < 32).then(|| Self::of(encoded))
+    }
+}
+
+/// Reads a hex-prefix path (Yellow Paper, appendix C) of at most `limit` nibbles: whether it is a leaf's, and the path.
+fn decode_path(encoded: &[u8], limit: usize) -> Result<(bool, Nibbles), NodeError> {
+    let (&first, rest) = encoded.split_first().ok_or(NodeError::PathLength)?;
+    let (flags, low) = (first >> 4, first & 0x0f);
+    let odd = flags & 1 == 1;
+    if flags > 3 || (!odd && low != 0) {
+        return Err(NodeError::PathFlags);
+    }
+    if rest.len() * 2 + usize::from(odd) > limit {
+        return Err(NodeError::PathLength);
+    }
+    let mut path = Nibbles::new();
+    if odd {
+        path.push(low);
+    }
+    path.extend(&Nibbles::unpack(rest));
+    Ok((flags & 2 == 2, path))
+}
+
+/// Writes a path of at most 64 nibbles in hex-prefix form: the buffer and how many bytes of it are used.
+fn encode_path(path: &Nibbles, is_leaf: bool) -> ([u8; 33], usize) {
+    let mut out = [0; 33];
+    let odd = path.len() % 2;
+    out[0] = u8::from(is_leaf) << 5;
+    if odd == 1 {
+        out[0] |= 0x10 | path.get_unchecked(0);
+    }
+    let pairs = path.len() / 2;
+    for (index, byte) in out[1..=pairs].iter_mut().enumerate() {
+        let at = odd + 2 * index;
+        *byte = path.get_unchecked(at) << 4 | path.get_unchecked(at + 1);
+    }
+    (out, 1 + pairs)
+}

@@ -1,0 +1,39 @@
+//! The preimages that a block's execution needs, found by their Keccak-256 hash.
+
+use alloy_primitives::{B256, keccak256, map::B256Map};
+
+/// Trie nodes and contract codes, each hashed once when it enters.
+///
+/// Nothing in a witness is believed for where it came from: a preimage is found only under its own hash, and a hash is
+/// asked for only when the parent's state root leads to it. A wrong preimage is therefore the same as a missing one.
+#[derive(Clone, Debug, Default)]
+pub struct Witness<'w> {
+    preimages: B256Map<&'w [u8]>,
+}
+
+impl<'w> Witness<'w> {
+    /// Hashes every preimage. Order and repetition do not matter.
+    pub fn new(preimages: impl IntoIterator<Item = &'w [u8]>) -> Self {
+        Self {
+            preimages: preimages
+                .into_iter()
+                .map(|preimage| (keccak256(preimage), preimage))
+                .collect(),
+        }
+    }
+
+    /// The preimage of `hash`, if the witness holds it.
+    pub fn get(&self, hash: &B256) -> Option<&'w [u8]> {
+        self.preimages.get(hash).copied()
+    }
+
+    /// The number of distinct preimages.
+    pub fn len(&self) -> usize {
+        self.preimages.len()
+    }
+
+    /// Whether the witness holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.preimages.is_empty()
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the crate from outside; one program, since linking the EVM takes longer than running any of them.
+
+#![allow(clippy::unwrap_used)] // What fails in a helper of a test fails the test.
+
+mod any_bytes;
+mod ethereum_rules;
+mod fixtures;
+mod op_blocks;
+mod recorded_blocks;
+mod trie;

@@ -1,0 +1,3 @@
+module mach/go_client
+
+go 1.21

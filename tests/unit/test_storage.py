@@ -1,0 +1,107 @@
+"""The three stores: schema and migrations agree, states move only along their arrows, what was told is on disk."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from contextlib import closing
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+
+from mach.storage.aggregator_schema import aggregator_metadata
+from mach.storage.database import Database, open_database
+from mach.storage.errors import DatabaseError
+from mach.storage.migrating import Service, head_revision
+from mach.storage.outbox import Outbox
+from mach.storage.schema import operator_metadata, verifier_metadata
+from mach.storage.verdict_log import VerdictLog, VerdictRecord, delivery
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+METADATA = {"aggregator": aggregator_metadata, "operator": operator_metadata, "verifier": verifier_metadata}
+HASH, OTHER = b"\x01" * 32, b"\x02" * 32
+
+
+async def opened(folder: Path, service: Service) -> Database:
+    return await open_database(f"sqlite+aiosqlite:///{folder / 'db.sqlite'}", service)
+
+
+@pytest.mark.parametrize("service", get_args(Service))
+async def test_migrations_build_exactly_the_schema(tmp_path: Path, service: Service) -> None:
+    database = await opened(tmp_path, service)
+    await database.close()
+    engine = sa.create_engine(f"sqlite:///{tmp_path / 'db.sqlite'}")
+    with engine.connect() as connection:
+        context = MigrationContext.configure(connection)
+        assert context.get_current_revision() == head_revision(service)
+        assert compare_metadata(context, METADATA[service]) == []
+    engine.dispose()
+
+
+async def test_a_database_of_a_newer_mach_or_of_another_kind_is_refused(tmp_path: Path) -> None:
+    await (await opened(tmp_path, "operator")).close()
+    with closing(sqlite3.connect(tmp_path / "db.sqlite")) as raw, raw:
+        raw.execute("update alembic_version set version_num = 'operator_9999'")
+    with pytest.raises(DatabaseError, match="not of this version of Mach"):
+        await opened(tmp_path, "operator")
+    (tmp_path / "db.sqlite").write_bytes(b"not a database" * 100)
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        await opened(tmp_path, "operator")
+    with pytest.raises(DatabaseError, match="driver mysql is not supported"):
+        await open_database("mysql://x", "operator")
+    with pytest.raises(DatabaseError, match="is not a database URL"):
+        await open_database("nonsense", "operator")
+    with pytest.raises(DatabaseError, match="cannot be opened"):
+        await open_database("sqlite:////proc/nowhere/db.sqlite", "operator")
+
+
+async def test_the_outbox_keeps_what_it_accepted(tmp_path: Path) -> None:
+    database = await opened(tmp_path, "operator")
+    outbox = Outbox(database)
+    assert await outbox.accept(HASH, '{"method": "alert_blockHash"}')
+    assert not await outbox.accept(HASH, "another text")
+    await outbox.record_signature(HASH, 3, 57, b"s" * 64)
+    await database.close()
+    database = await opened(tmp_path, "operator")
+    outbox = Outbox(database)
+    (kept,) = await outbox.undelivered()
+    assert (kept.state, kept.task_index, kept.reference_block_number, kept.signature) == ("signed", 3, 57, b"s" * 64)
+    assert kept.statement == '{"method": "alert_blockHash"}'
+    await outbox.record_submitted(HASH)
+    assert await outbox.undelivered() == []
+    assert [record.message_hash for record in await outbox.unfinished()] == [HASH]
+    await outbox.record_finished(HASH, OTHER)
+    assert await outbox.unfinished() == []
+    await database.close()
+
+
+def verdict(number: int, kind: str, block_hash: bytes = HASH) -> VerdictRecord:
+    return VerdictRecord(number, block_hash, kind, block_hash, b"header", json.dumps([]), None, 1, 2, time.time(), 0.1)
+
+
+async def test_a_final_verdict_stays_and_deliveries_come_with_it(tmp_path: Path) -> None:
+    database = await opened(tmp_path, "verifier")
+    log = VerdictLog(database)
+    await log.record(verdict(5, "INCONCLUSIVE"))
+    assert await log.last_final() is None
+    await log.record(
+        verdict(5, "INVALID"), [delivery("http://a", OTHER, 5, "m", "{}"), delivery("http://b", OTHER, 5, "m", "{}")]
+    )
+    await log.record(verdict(5, "VALID"))
+    (found,) = await log.at(5)
+    assert found.verdict == "INVALID"
+    await log.record(verdict(6, "VALID", OTHER))
+    last = await log.last_final()
+    assert last is not None
+    assert last.block_number == 6
+    (pending,) = await log.pending("http://a")
+    await log.settle(pending, "delivered", "{}")
+    assert await log.pending("http://a") == []
+    assert len(await log.pending("http://b")) == 1
+    await database.close()
