@@ -23,6 +23,8 @@ class L1Proxy:
         self.body: bytes | None = None
         """Sent instead of any answer."""
         self.status = 200
+        self.on_call: Callable[[dict[str, Any]], None] | None = None
+        """Told of each call when it arrives."""
         self._target = target
         self._session = session
 
@@ -34,6 +36,9 @@ class L1Proxy:
         asked = await request.json()
         calls = asked if isinstance(asked, list) else [asked]
         self.requests.append(calls)
+        if self.on_call is not None:
+            for call in calls:
+                self.on_call(call)
         if self.body is not None or self.status != 200:
             return web.Response(status=self.status, body=self.body or b"")
         async with self._session.post(self._target, json=asked) as response:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
@@ -128,10 +129,10 @@ class BlsNetwork:
             return await fresh.query_message_hashes(L2_CHAIN_ID, 0, total) if total else []
 
 
-@pytest.fixture
-async def network(tmp_path: Path) -> AsyncIterator[BlsNetwork]:
+@contextlib.asynccontextmanager
+async def bls_network(folder: Path) -> AsyncIterator[BlsNetwork]:
     """Chain and contracts with instant mining, keys and settings; no service runs yet."""
-    layout, ports = Layout(tmp_path), Ports.free()
+    layout, ports = Layout(folder), Ports.free()
     async with AsyncExitStack() as stack:
         anvil = Anvil(ports.l1, layout.log("anvil"))
         stack.push_async_callback(anvil.stop)
@@ -141,3 +142,10 @@ async def network(tmp_path: Path) -> AsyncIterator[BlsNetwork]:
         write_configs(layout, ports)
         w3 = await stack.enter_async_context(connection(anvil.url, L1_CHAIN_ID))
         yield BlsNetwork(layout, ports, anvil, deployment, ServiceManager(w3, deployment), stack)
+
+
+@pytest.fixture
+async def network(tmp_path: Path) -> AsyncIterator[BlsNetwork]:
+    """A network of the test's own."""
+    async with bls_network(tmp_path) as made:
+        yield made

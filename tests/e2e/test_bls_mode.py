@@ -111,6 +111,19 @@ async def test_two_of_three_confirm_and_the_contract_gets_the_third_as_non_signe
     assert [(key["X"], key["Y"]) for key in non_signers] == [(key["X"], key["Y"]) for key in absent]
 
 
+async def test_nobody_waits_for_late_signatures_once_everybody_has_signed(network: BlsNetwork) -> None:
+    network.configure("aggregator", late_signature_window_s=120.0)
+    await network.start("aggregator", *OPERATOR_NAMES)
+    params, message_hash = alert(16)
+    for name in OPERATOR_NAMES[:2]:
+        await network.raise_alert(name, params)
+    await network.eventually(lambda: bool(network.seen("aggregator", "task.quorum")), "the quorum is reached")
+    assert not network.seen("aggregator", "task.submitted")
+    await network.raise_alert(OPERATOR_NAMES[2], params)
+    await confirmed(network, message_hash)
+    assert [event["signatures"] for event in network.seen("aggregator", "task.submitted")] == [3]
+
+
 async def test_one_of_three_confirms_nothing_and_later_signatures_complete_it(network: BlsNetwork) -> None:
     await network.start("aggregator", *OPERATOR_NAMES)
     params, message_hash = alert(10)

@@ -47,6 +47,7 @@ class BatchRecorder:
         quorum_numbers: bytes,
         thresholds: bytes,
         on_quorum: Callable[[Collection[int]], None],
+        on_signatures: Callable[[Collection[int]], None],
     ) -> None:
         self._intake = intake
         self._store = store
@@ -56,6 +57,7 @@ class BatchRecorder:
         self._quorum_numbers = quorum_numbers
         self._thresholds = thresholds
         self._on_quorum = on_quorum
+        self._on_signatures = on_signatures
 
     async def reserve_indices(self) -> None:
         """Gives the intake numbers for new tasks, which no other process ever gets."""
@@ -104,6 +106,7 @@ class BatchRecorder:
         self._log(batch, outcome, reached)
         if reached:
             self._on_quorum(reached)
+        self._on_signatures(batch.task_indices)
 
     async def _store_signatures(self, batch: IntakeBatch) -> BatchOutcome | None:
         if not batch.task_indices:

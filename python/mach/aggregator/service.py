@@ -88,6 +88,7 @@ async def run_aggregator(config: AggregatorConfig) -> None:
             bytes(config.quorum_nums),
             thresholds,
             submitter.notice_quorum,
+            submitter.notice_signatures,
         )
         await recorder.reserve_indices()
         ports = await asyncio.to_thread(intake.start)

@@ -71,6 +71,7 @@ class SubmissionTerm:
         self._untold: deque[Outcome] = deque()
         self._seen_on_chain: deque[bytes] = deque(maxlen=MAX_SEEN)
         self._noticed: set[int] = set()
+        self._looked_at: set[int] = set()
         self._news = asyncio.Event()
         self._sent = asyncio.Event()
 
@@ -78,6 +79,12 @@ class SubmissionTerm:
         """Tasks that may have something to do."""
         self._noticed.update(task_indices)
         self._news.set()
+
+    def notice_signatures(self, task_indices: Collection[int]) -> None:
+        """Tasks that have more signatures now: with the last of them, nothing is left to wait for."""
+        waiting = (self._due.keys() | self._looked_at).intersection(task_indices)
+        if waiting:
+            self.notice(waiting)
 
     async def run(self) -> None:
         """Works until cancelled. Raises `FencedOutError` when another replica took over, or another `MachError`."""
@@ -149,10 +156,18 @@ class SubmissionTerm:
 
     async def _take_noticed(self) -> None:
         """Finds out when each noticed task is to be submitted."""
-        noticed = set(self._noticed)
-        if not noticed:
+        if not self._noticed:
             return
-        for task in await self._store.signers(noticed):
+        # What is noticed while the database answers stays noticed.
+        self._looked_at, self._noticed = self._noticed, set()
+        try:
+            found = await self._store.signers(self._looked_at)
+        except BaseException:
+            self._noticed |= self._looked_at
+            raise
+        finally:
+            self._looked_at = set()
+        for task in found:
             record, index = task.record, task.record.task_index
             if record.state != "quorum":
                 self._due.pop(index, None)
@@ -163,7 +178,6 @@ class SubmissionTerm:
                 log.info("task.quorum", **named(record), signatures=len(task.operator_ids) // 32)
             self._ready[index] = record
             self._due[index] = time.monotonic() + self._delay_s(record, len(task.operator_ids) // 32)
-        self._noticed -= noticed
 
     def _delay_s(self, task: TaskRecord, signatures: int) -> float:
         if task.attempts:

@@ -71,6 +71,11 @@ class AlertSubmitter:
         if self._term is not None:
             self._term.notice(task_indices)
 
+    def notice_signatures(self, task_indices: Collection[int]) -> None:
+        """Tasks that have more signatures than before."""
+        if self._term is not None:
+            self._term.notice_signatures(task_indices)
+
     async def run(self) -> None:
         """Takes the lease whenever it is free, until cancelled."""
         backoff = Backoff(0.5, 10.0)

@@ -3,6 +3,7 @@
 //! ```text
 //! mach_load --address 127.0.0.1:8290 --connections 32 --seconds 10 --bodies FILE            bodies, one a line
 //! mach_load … --keys FILE --tasks 100 [--rollup-chain-id 901] [--write-bodies FILE]         signatures of new tasks
+//! mach_load … --keys FILE --rate 5000 [--rollup-chain-id 901]       so many a second, of ever new tasks, to the end
 //! mach_load … --create                                                                      createTask of new alerts
 //! ```
 //! Each body is sent once; with `--repeat` they are sent over and over. Prints one JSON object: requests a second, latencies
@@ -33,6 +34,7 @@ struct Options {
     repeat: bool,
     bodies: Option<String>,
     keys: Option<String>,
+    rate: Option<f64>,
     write_bodies: Option<String>,
     rollup_chain_id: Option<u64>,
 }
@@ -49,6 +51,7 @@ impl Options {
             repeat: false,
             bodies: None,
             keys: None,
+            rate: None,
             write_bodies: None,
             rollup_chain_id: None,
         };
@@ -63,6 +66,7 @@ impl Options {
                 "--tasks" => options.tasks = value()?.parse()?,
                 "--bodies" => options.bodies = Some(value()?),
                 "--keys" => options.keys = Some(value()?),
+                "--rate" => options.rate = Some(value()?.parse()?),
                 "--write-bodies" => options.write_bodies = Some(value()?),
                 "--rollup-chain-id" => options.rollup_chain_id = Some(value()?.parse()?),
                 "--create" => options.create = true,
@@ -138,28 +142,46 @@ fn alert_hash(run: u128, number: usize) -> [u8; 32] {
     keccak256(format!("{run}:{number}").as_bytes())
 }
 
-/// One signature of each key over each of `tasks` new tasks; task by task, as operators would send them.
-async fn signed_bodies(options: &Options, keys_file: &str, run: u128) -> Fallible<Vec<String>> {
-    let mut keys = Vec::new();
-    for line in std::fs::read_to_string(keys_file)?.lines() {
-        let bytes: [u8; 32] = hex::decode(line.trim().trim_start_matches("0x"))?
-            .try_into()
-            .map_err(|_| "a secret key has 32 bytes")?;
-        let key = SecretKey::from_bytes(&bytes)?;
-        let id = hex::encode(key.public_key_g1().operator_id());
-        keys.push((key, id));
+/// The operators that sign, and where tasks are asked for.
+struct Signers {
+    keys: Vec<(SecretKey, String)>,
+    address: SocketAddr,
+    client: Client,
+    rollup_chain_id: Option<[u8; 32]>,
+    run: u128,
+}
+
+impl Signers {
+    async fn open(options: &Options, keys_file: &str, run: u128) -> Fallible<Self> {
+        let mut keys = Vec::new();
+        for line in std::fs::read_to_string(keys_file)?.lines() {
+            let bytes: [u8; 32] = hex::decode(line.trim().trim_start_matches("0x"))?
+                .try_into()
+                .map_err(|_| "a secret key has 32 bytes")?;
+            let key = SecretKey::from_bytes(&bytes)?;
+            let id = hex::encode(key.public_key_g1().operator_id());
+            keys.push((key, id));
+        }
+        let rollup_chain_id = options.rollup_chain_id.map(|id| {
+            let mut word = [0; 32];
+            word[24..].copy_from_slice(&id.to_be_bytes());
+            word
+        });
+        Ok(Self {
+            keys,
+            address: options.address,
+            client: Client::connect(options.address).await?,
+            rollup_chain_id,
+            run,
+        })
     }
-    let mut client = Client::connect(options.address).await?;
-    let rollup_chain_id = options.rollup_chain_id.map(|id| {
-        let mut word = [0; 32];
-        word[24..].copy_from_slice(&id.to_be_bytes());
-        word
-    });
-    let mut bodies = Vec::with_capacity(options.tasks * keys.len());
-    for number in 0..options.tasks {
-        let hash = alert_hash(run, number);
-        let answer = client
-            .send(&request(options.address, &create_task_body(&hash)))
+
+    /// One signature of each key over a new task.
+    async fn bodies(&mut self, number: usize) -> Fallible<Vec<String>> {
+        let hash = alert_hash(self.run, number);
+        let answer = self
+            .client
+            .send(&request(self.address, &create_task_body(&hash)))
             .await?;
         let answer: Value = serde_json::from_slice(answer)?;
         let task = answer
@@ -168,22 +190,104 @@ async fn signed_bodies(options: &Options, keys_file: &str, run: u128) -> Fallibl
         let block = task["reference_block_number"]
             .as_u64()
             .ok_or("no reference block")?;
-        let digest = sign_hash(&hash, u32::try_from(block)?, rollup_chain_id.as_ref());
-        for (key, id) in &keys {
+        let digest = sign_hash(&hash, u32::try_from(block)?, self.rollup_chain_id.as_ref());
+        let sign = |(key, id): &(SecretKey, String)| {
             let signature = hex::encode(key.sign(&digest).to_bytes());
-            bodies.push(format!(
+            format!(
                 "{{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"aggregator_processSignedTaskResponse\",\
                  \"params\":[{task},\"0x{signature}\",\"0x{id}\"]}}"
-            ));
-        }
+            )
+        };
+        Ok(self.keys.iter().map(sign).collect())
+    }
+}
+
+/// One signature of each key over each of `tasks` new tasks; task by task, as operators would send them.
+async fn signed_bodies(options: &Options, keys_file: &str, run: u128) -> Fallible<Vec<String>> {
+    let mut signers = Signers::open(options, keys_file, run).await?;
+    let mut bodies = Vec::with_capacity(options.tasks * signers.keys.len());
+    for number in 0..options.tasks {
+        bodies.extend(signers.bodies(number).await?);
     }
     Ok(bodies)
+}
+
+/// Signs new tasks for as long as the run lasts and sends so many signatures a second; whether they were on time is told
+/// by the rate that comes out.
+async fn drive_steadily(
+    options: &Options,
+    keys_file: &str,
+    rate: f64,
+    run: u128,
+) -> Fallible<Tally> {
+    let (sender, receiver) = tokio::sync::mpsc::channel::<Vec<u8>>(options.connections * 64);
+    let receiver = Arc::new(tokio::sync::Mutex::new(receiver));
+    let mut signers = Signers::open(options, keys_file, run).await?;
+    let address = options.address;
+    let start = Instant::now();
+    let until = start + Duration::from_secs_f64(options.seconds);
+    let signing = tokio::spawn(async move {
+        let mut sent = 0_u32;
+        for number in 0.. {
+            for body in signers.bodies(number).await? {
+                tokio::time::sleep_until(
+                    (start + Duration::from_secs_f64(f64::from(sent) / rate)).into(),
+                )
+                .await;
+                if Instant::now() >= until || sender.send(request(address, &body)).await.is_err() {
+                    return Fallible::Ok(());
+                }
+                sent += 1;
+            }
+        }
+        Ok(())
+    });
+    let drivers: Vec<_> = (0..options.connections)
+        .map(|_| {
+            let receiver = Arc::clone(&receiver);
+            tokio::spawn(async move {
+                let (mut tally, mut client) = (Tally::default(), None);
+                loop {
+                    let next = receiver.lock().await.recv().await;
+                    let Some(request) = next else {
+                        return tally;
+                    };
+                    tally.exchange(&mut client, address, &request).await;
+                }
+            })
+        })
+        .collect();
+    let mut all = gather(drivers).await?;
+    signing.await??;
+    all.seconds = start.elapsed().as_secs_f64();
+    Ok(all)
 }
 
 #[derive(Default)]
 struct Tally {
     microseconds: Vec<u32>,
+    seconds: f64,
     errors: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    /// Sends one request and counts its answer.
+    async fn exchange(&mut self, client: &mut Option<Client>, address: SocketAddr, request: &[u8]) {
+        let start = Instant::now();
+        let result = exchange(client, address, request).await;
+        let took = start.elapsed();
+        match result {
+            Ok(()) => self
+                .microseconds
+                .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)),
+            Err(error) => {
+                *client = None;
+                let text = error.to_string();
+                let kind = text.split("0x").next().unwrap_or(&text);
+                *self.errors.entry(kind.to_owned()).or_default() += 1;
+            }
+        }
+    }
 }
 
 async fn drive(
@@ -200,22 +304,24 @@ async fn drive(
         if number >= requests.len() && !repeat {
             break;
         }
-        let start = Instant::now();
-        let result = exchange(&mut client, address, &requests[number % requests.len()]).await;
-        let took = start.elapsed();
-        match result {
-            Ok(()) => tally
-                .microseconds
-                .push(u32::try_from(took.as_micros()).unwrap_or(u32::MAX)),
-            Err(error) => {
-                client = None;
-                let text = error.to_string();
-                let kind = text.split("0x").next().unwrap_or(&text);
-                *tally.errors.entry(kind.to_owned()).or_default() += 1;
-            }
-        }
+        tally
+            .exchange(&mut client, address, &requests[number % requests.len()])
+            .await;
     }
     tally
+}
+
+/// All that the drivers have counted.
+async fn gather(drivers: Vec<tokio::task::JoinHandle<Tally>>) -> Fallible<Tally> {
+    let mut all = Tally::default();
+    for driver in drivers {
+        let tally = driver.await?;
+        all.microseconds.extend(tally.microseconds);
+        for (text, count) in tally.errors {
+            *all.errors.entry(text).or_default() += count;
+        }
+    }
+    Ok(all)
 }
 
 async fn exchange(
@@ -238,10 +344,8 @@ async fn exchange(
         .into())
 }
 
-async fn run(options: Options) -> Fallible<Value> {
-    let run = std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)?
-        .as_nanos();
+/// Sends what the options name, as fast as the server answers.
+async fn drive_at_full_speed(options: &Options, run: u128) -> Fallible<Tally> {
     let bodies = if options.create {
         (0..options.tasks)
             .map(|number| create_task_body(&alert_hash(run, number)))
@@ -252,7 +356,7 @@ async fn run(options: Options) -> Fallible<Value> {
             .map(str::to_owned)
             .collect()
     } else if let Some(keys) = &options.keys {
-        signed_bodies(&options, keys, run).await?
+        signed_bodies(options, keys, run).await?
     } else {
         return Err("give --bodies, --keys or --create".into());
     };
@@ -270,7 +374,7 @@ async fn run(options: Options) -> Fallible<Value> {
     let next = Arc::new(AtomicUsize::new(0));
     let start = Instant::now();
     let until = start + Duration::from_secs_f64(options.seconds);
-    let drivers: Vec<_> = (0..options.connections)
+    let drivers = (0..options.connections)
         .map(|_| {
             tokio::spawn(drive(
                 options.address,
@@ -281,15 +385,20 @@ async fn run(options: Options) -> Fallible<Value> {
             ))
         })
         .collect();
-    let mut all = Tally::default();
-    for driver in drivers {
-        let tally = driver.await?;
-        all.microseconds.extend(tally.microseconds);
-        for (text, count) in tally.errors {
-            *all.errors.entry(text).or_default() += count;
-        }
-    }
-    let seconds = start.elapsed().as_secs_f64();
+    let mut all = gather(drivers).await?;
+    all.seconds = start.elapsed().as_secs_f64();
+    Ok(all)
+}
+
+async fn run(options: Options) -> Fallible<Value> {
+    let run = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)?
+        .as_nanos();
+    let mut all = match (options.rate, &options.keys) {
+        (Some(rate), Some(keys)) if rate > 0.0 => drive_steadily(&options, keys, rate, run).await?,
+        (Some(_), _) => return Err("--rate needs --keys and a number above 0".into()),
+        (None, _) => drive_at_full_speed(&options, run).await?,
+    };
     all.microseconds.sort_unstable();
     let percentile = |share: f64| {
         let place = (all.microseconds.len() as f64 * share) as usize;
@@ -299,8 +408,8 @@ async fn run(options: Options) -> Fallible<Value> {
     };
     Ok(json!({
         "requests": all.microseconds.len(),
-        "seconds": seconds,
-        "requests_per_second": all.microseconds.len() as f64 / seconds,
+        "seconds": all.seconds,
+        "requests_per_second": all.microseconds.len() as f64 / all.seconds,
         "latency_ms": {"p50": percentile(0.5), "p90": percentile(0.9), "p99": percentile(0.99), "max": percentile(1.0)},
         "errors": all.errors,
     }))
