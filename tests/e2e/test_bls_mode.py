@@ -112,7 +112,7 @@ async def test_two_of_three_confirm_and_the_contract_gets_the_third_as_non_signe
 
 
 async def test_nobody_waits_for_late_signatures_once_everybody_has_signed(network: BlsNetwork) -> None:
-    network.configure("aggregator", late_signature_window_s=120.0)
+    network.configure("aggregator", late_signature_window_s=60.0)
     await network.start("aggregator", *OPERATOR_NAMES)
     params, message_hash = alert(16)
     for name in OPERATOR_NAMES[:2]:
