@@ -14,6 +14,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 
 from mach.storage.aggregator_schema import aggregator_metadata
+from mach.storage.chain_record import VERIFIED, ChainRecord, LabelledHead
 from mach.storage.database import Database, open_database
 from mach.storage.errors import DatabaseError
 from mach.storage.migrating import Service, head_revision
@@ -88,18 +89,18 @@ def verdict(number: int, kind: str, block_hash: bytes = HASH) -> VerdictRecord:
 async def test_a_final_verdict_stays_and_deliveries_come_with_it(tmp_path: Path) -> None:
     database = await opened(tmp_path, "verifier")
     log = VerdictLog(database)
+    chain = ChainRecord(database)
     await log.record(verdict(5, "INCONCLUSIVE"))
-    assert await log.last_final() is None
+    assert await log.canonical_at(5) is None
     await log.record(
         verdict(5, "INVALID"), [delivery("http://a", OTHER, 5, "m", "{}"), delivery("http://b", OTHER, 5, "m", "{}")]
     )
     await log.record(verdict(5, "VALID"))
     (found,) = await log.at(5)
     assert found.verdict == "INVALID"
-    await log.record(verdict(6, "VALID", OTHER))
-    last = await log.last_final()
-    assert last is not None
-    assert last.block_number == 6
+    await log.record(verdict(6, "VALID", OTHER), tip=LabelledHead(VERIFIED, 6, OTHER, b"header"))
+    assert await chain.head(VERIFIED) == LabelledHead(VERIFIED, 6, OTHER, b"header")
+    assert [record.canonical for number in (5, 6) for record in await log.at(number)] == [False, True]
     (pending,) = await log.pending("http://a")
     await log.settle(pending, "delivered", "{}")
     assert await log.pending("http://a") == []

@@ -10,16 +10,15 @@ import structlog
 
 from mach.protocol.hashing import keccak256
 from mach.rollup.node import parent_hash_of
+from mach.storage.chain_record import VERIFIED, LabelledHead
 from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
 from mach.verifier.reexecution import Tip, Verdict, reexecute
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from mach.rollup.node import BlockData, RollupNode
-    from mach.storage.verdict_log import DeliveryRecord, VerdictLog
-    from mach.verifier.dispatcher import AlertDispatcher
+    from mach.storage.chain_record import ChainRecord
+    from mach.verifier.conclusion import VerdictDesk
 
 log = structlog.get_logger()
 
@@ -35,8 +34,8 @@ class ChainFollower:
     def __init__(
         self,
         node: RollupNode,
-        verdicts: VerdictLog,
-        dispatcher: AlertDispatcher,
+        desk: VerdictDesk,
+        chain: ChainRecord,
         chain_config: str,
         *,
         start_block: int | None,
@@ -45,8 +44,9 @@ class ChainFollower:
         blocks_in_flight: int,
     ) -> None:
         self._node = node
-        self._verdicts = verdicts
-        self._dispatcher = dispatcher
+        self._desk = desk
+        self._chain = chain
+        self._verdicts = desk.verdicts
         self._chain_config = chain_config
         self._start_block = start_block
         self._start_parent_hash = start_parent_hash
@@ -91,10 +91,10 @@ class ChainFollower:
 
     async def _resume(self) -> Tip:
         """Where the log ends; on an empty log, the parent of the first block: of the configured hash, or on trust."""
-        last = await self._verdicts.last_final()
-        if last is not None and last.computed_header is not None and last.computed_hash is not None:
+        last = await self._chain.head(VERIFIED)
+        if last is not None and last.header is not None:
             log.info("verifier.resumed", block=last.block_number)
-            return Tip(last.block_number, last.computed_hash, last.computed_header)
+            return Tip(last.block_number, last.block_hash, last.header)
         first = self._start_block or max(await self._node.head_number(), 1)
         header = await self._node.raw_header(first - 1)
         served_hash = "0x" + keccak256(header).hex()
@@ -102,6 +102,7 @@ class ChainFollower:
             raise PeerUnavailableError(
                 f"block {first - 1} is {served_hash} on this node, start_parent_hash is {self._start_parent_hash}"
             )
+        await self._chain.set_head(LabelledHead(VERIFIED, first - 1, keccak256(header), header))
         log.info("verifier.anchored", block=first - 1, hash=served_hash, trusted=self._start_parent_hash is None)
         return Tip(first - 1, keccak256(header), header)
 
@@ -116,13 +117,13 @@ class ChainFollower:
             verdict = await self._with_receipts(tip, block, verdict)
         found = verdict.verification
         if found.verdict == "INCONCLUSIVE":
-            await self._verdicts.record(verdict.record())
+            await self._desk.conclude(verdict)
             return f"block {number} is INCONCLUSIVE: {found.reason}"
         if found.missing is not None:
             # A broken rule shows without execution; but what the block should have been is part of the alert, and
             # operators whose witness is whole would sign another one.
             return f"block {number} is INVALID, but what it should be is not known yet: {found.reason}"
-        await self._conclude(verdict)
+        await self._desk.conclude(verdict, verdict.tip)
         if verdict.tip is None:
             # Nothing follows from its inputs, so there is nothing to go on from until another block is served here.
             return f"block {number} is INVALID and cannot be executed: {found.reason}"
@@ -156,33 +157,6 @@ class ChainFollower:
             return verdict
         return await reexecute(self._chain_config, tip, block, receipts)
 
-    async def _conclude(self, verdict: Verdict) -> None:
-        found = verdict.verification
-        deliveries: Sequence[DeliveryRecord] = ()
-        if found.verdict == "INVALID":
-            alert = verdict.alert()
-            deliveries = self._dispatcher.deliveries(alert)
-            log.error(
-                "block.invalid",
-                block=found.number,
-                hash="0x" + found.block_hash.hex(),
-                fields=[mismatch.field for mismatch in found.mismatches],
-                mismatches=[f"{m.field}: served {m.served}, computed {m.computed}" for m in found.mismatches],
-                alert="0x" + alert.message_hash().hex(),
-            )
-        await self._verdicts.record(verdict.record(), deliveries)
-        if deliveries:
-            self._dispatcher.wake()
-        if found.verdict == "VALID":
-            log.info(
-                "block.valid",
-                block=found.number,
-                hash="0x" + found.block_hash.hex(),
-                transactions=found.transaction_count,
-                gas_used=found.gas_used,
-                milliseconds=round(verdict.seconds * 1000, 1),
-            )
-
     async def _follow_reorg(self, tip: Tip, served_parent: bytes) -> str | None:
         """The chain was rebuilt below the tip: goes back to the newest verified block that the node still has.
 
@@ -196,8 +170,9 @@ class ChainFollower:
         for number in range(tip.number - 1, max(tip.number - MAX_REORG_DEPTH, 0) - 1, -1):
             header = await self._node.raw_header(number)
             served_hash = keccak256(header)
-            known = [record for record in await self._verdicts.at(number) if record.computed_hash == served_hash]
-            if known or not await self._verdicts.at(number):
+            known = await self._verdicts.canonical_at(number)
+            if known is None or known.computed_hash == served_hash:
+                await self._chain.rewind(LabelledHead(VERIFIED, number, served_hash, header), "unsafe")
                 log.warning("verifier.reorg", fork_point=number, depth=tip.number - number)
                 self.tip = Tip(number, served_hash, header)
                 return None
