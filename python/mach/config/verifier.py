@@ -53,7 +53,7 @@ class VerifierConfig(ServiceConfig):
         "recorded files",
     )
     witness_folder: FilePath | None = Field(
-        default=None, description="recorded blocks for the source `files`: NUMBER.json or HASH.json, also .json.gz"
+        default=None, description="recorded blocks for the source `files`: NUMBER.json or NUMBER.json.gz"
     )
     poll_interval_s: Seconds = Field(default=0.25, description="how often a node is asked for its head")
     label_poll_interval_s: Seconds = Field(

@@ -55,6 +55,27 @@ class Witness:
     ancestors: Sequence[bytes] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class AccountProof:
+    """Trie nodes from the root down: of the state trie to an account, of its storage trie to each slot asked for."""
+
+    account: list[bytes]
+    slots: list[list[bytes]]
+
+    @property
+    def nodes(self) -> list[bytes]:
+        """All of them."""
+        return [*self.account, *(node for nodes in self.slots for node in nodes)]
+
+
+@dataclass(frozen=True, slots=True)
+class TouchedState:
+    """Accounts (20 bytes) with their slots (32 bytes), and codes."""
+
+    slots: dict[bytes, set[bytes]]
+    codes: set[bytes]
+
+
 class RollupNode:
     """Calls of one node; every answer is checked for its form, nothing for its truth."""
 
@@ -89,38 +110,48 @@ class RollupNode:
         """The EIP-2718 receipts at a height, in order."""
         return data_list(await self._client.call("debug_getRawReceipts", hex(number)), "debug_getRawReceipts")
 
-    async def proof(self, address: bytes, slots: Sequence[bytes], number: int) -> list[bytes]:
-        """The trie nodes on the way to an account (20 bytes) and to slots of it (32 bytes), in a block's state."""
+    async def account_proof(self, address: bytes, slots: Sequence[bytes], number: int) -> AccountProof:
+        """The way to an account (20 bytes) and to slots of it (32 bytes) in a block's state."""
         answer = await self._client.call(
             "eth_getProof", "0x" + address.hex(), ["0x" + slot.hex() for slot in slots], hex(number)
         )
         if not isinstance(answer, dict) or not isinstance(answer.get("storageProof"), list):
             raise MalformedAnswerError("eth_getProof did not answer a proof")
-        nodes = data_list(answer.get("accountProof"), "eth_getProof accountProof")
-        for entry in answer["storageProof"]:
-            nodes += data_list(entry.get("proof") if isinstance(entry, dict) else None, "eth_getProof storageProof")
-        return nodes
+        return AccountProof(
+            data_list(answer.get("accountProof"), "eth_getProof accountProof"),
+            [
+                data_list(entry.get("proof") if isinstance(entry, dict) else None, "eth_getProof storageProof")
+                for entry in answer["storageProof"]
+            ],
+        )
+
+    async def proof(self, address: bytes, slots: Sequence[bytes], number: int) -> list[bytes]:
+        """All trie nodes of `account_proof`."""
+        return (await self.account_proof(address, slots, number)).nodes
 
     async def code(self, address: bytes, number: int) -> bytes:
         """An account's code in a block's state."""
         return data(await self._client.call("eth_getCode", "0x" + address.hex(), hex(number)), "eth_getCode")
 
-    async def touched(self, number: int) -> dict[bytes, set[bytes]]:
-        """The accounts (20 bytes) and their slots (32 bytes) that a block's transactions touch, by prestateTracer."""
-        answer = await self._client.call("debug_traceBlockByNumber", hex(number), {"tracer": "prestateTracer"})
-        accounts: dict[bytes, set[bytes]] = {}
+    async def touched(self, number: int) -> TouchedState:
+        """What a block's transactions touch, by prestateTracer."""
+        what = "debug_traceBlockByNumber"
+        answer = await self._client.call(what, hex(number), {"tracer": "prestateTracer"})
+        slots: dict[bytes, set[bytes]] = {}
+        codes: set[bytes] = set()
         try:
             for trace in answer:
                 for address, account in trace["result"].items():
-                    slots = accounts.setdefault(data(address, "debug_traceBlockByNumber"), set())
-                    slots.update(
-                        data(slot, "debug_traceBlockByNumber").rjust(32, b"\0") for slot in account.get("storage") or ()
-                    )
+                    of_account = slots.setdefault(data(address, what), set())
+                    of_account.update(data(slot, what).rjust(32, b"\0") for slot in account.get("storage") or ())
+                    codes.add(data(account.get("code") or "0x", what))
         except (AttributeError, KeyError, TypeError):
-            raise MalformedAnswerError("debug_traceBlockByNumber did not answer prestateTracer's traces") from None
-        if any(len(address) != 20 or any(len(slot) != 32 for slot in slots) for address, slots in accounts.items()):
-            raise MalformedAnswerError("debug_traceBlockByNumber answered an address or a slot of a wrong length")
-        return accounts
+            raise MalformedAnswerError(f"{what} did not answer prestateTracer's traces") from None
+        if any(len(address) != 20 for address in slots) or any(
+            len(slot) != 32 for slot in set().union(*slots.values())
+        ):
+            raise MalformedAnswerError(f"{what} answered an address or a slot of a wrong length")
+        return TouchedState(slots, codes)
 
     async def execution_witness(self, number: int) -> Witness:
         """The witness of debug_executionWitness in geth's, reth's and the standard's form.

@@ -111,6 +111,24 @@ class VerdictLog:
         async with self._database.read() as connection:
             return [VerdictRecord(**row) for row in (await connection.execute(query)).mappings()]
 
+    async def verified(self, block_number: int, block_hash: bytes) -> VerdictRecord | None:
+        """The verdict whose block, as re-executed, has this hash: what may be built on."""
+        matching = [record for record in await self.at(block_number) if record.computed_hash == block_hash]
+        return next((record for record in matching if record.verdict in FINAL), None)
+
+    async def hashes_between(self, first: int, last: int) -> dict[int, set[bytes]]:
+        """The blocks that have a final verdict, by height, as they were served."""
+        query = select(verdicts.c.block_number, verdicts.c.block_hash, verdicts.c.computed_hash)
+        query = query.where(verdicts.c.block_number.between(first, last), verdicts.c.verdict.in_(FINAL))
+
+        def read(connection: Connection) -> dict[int, set[bytes]]:
+            found: dict[int, set[bytes]] = {}
+            for number, served, _computed in connection.execute(query):
+                found.setdefault(number, set()).add(served)
+            return found
+
+        return await self._database.snapshot(read)
+
     async def count_by_verdict(self) -> dict[str, int]:
         query = select(verdicts.c.verdict, func.count()).group_by(verdicts.c.verdict)
         async with self._database.read() as connection:

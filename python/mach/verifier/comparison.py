@@ -1,0 +1,186 @@
+"""Comparing endpoints: every block that one serves must be the one that was verified, or one that is verified too.
+
+Two blocks of one height are an equivocation: both headers are kept as evidence, and the other block is re-executed on
+its own parent. If it is a lie that shows, with an alert; if both are good, the chain was forked or is being rebuilt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, Final
+
+import structlog
+
+from mach.protocol.hashing import keccak256
+from mach.rollup.node import header_of
+from mach.storage.chain_record import Equivocation, LabelledHead
+from mach.transport.backoff import Backoff
+from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
+from mach.verifier.examination import ServedBlock, is_conclusive
+from mach.verifier.reexecution import Tip
+
+if TYPE_CHECKING:
+    from mach.rollup.endpoints import Endpoint, EndpointSet
+    from mach.storage.chain_record import ChainRecord
+    from mach.verifier.conclusion import VerdictDesk
+    from mach.verifier.examination import BlockExaminer
+    from mach.verifier.metrics import VerifierMetrics
+    from mach.verifier.progress import Progress
+    from mach.verifier.reexecution import Verdict
+
+log = structlog.get_logger()
+
+HEADERS_AT_ONCE: Final = 16
+DEEPEST_BRANCH: Final = 256
+"""So many blocks of another branch are re-executed; of a longer one only the newest is kept as evidence."""
+REORG_PATIENCE_S: Final = 1.0
+"""How long two good blocks of one height may stand side by side while nodes follow a reorg one after the other."""
+SAVE_INTERVAL_S: Final = 1.0
+
+
+class EndpointComparison:
+    """Compares one endpoint with what was verified, block by block up to the tip, for as long as `run` runs."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        endpoints: EndpointSet,
+        examiner: BlockExaminer,
+        desk: VerdictDesk,
+        chain: ChainRecord,
+        progress: Progress,
+        metrics: VerifierMetrics,
+        *,
+        poll_interval_s: float,
+    ) -> None:
+        self._endpoint = endpoint
+        self._endpoints = endpoints
+        self._examiner = examiner
+        self._desk = desk
+        self._chain = chain
+        self._progress = progress
+        self._metrics = metrics
+        self._poll_interval_s = poll_interval_s
+        self._label = f"endpoint/{endpoint.key}"
+
+    async def run(self) -> None:
+        """Until cancelled; an endpoint that is away or behind is waited for."""
+        backoff = Backoff(first_s=self._poll_interval_s, most_s=10.0)
+        compared = await self._resume()
+        saved_at = 0.0
+        while True:
+            tip = await self._progress.moved_beyond(compared.block_number)
+            last = min(tip.number, compared.block_number + HEADERS_AT_ONCE, self._endpoint.head or 0)
+            if last <= compared.block_number:  # it is away or behind
+                await asyncio.sleep(self._poll_interval_s)
+                continue
+            try:
+                compared = await self._compare(compared.block_number + 1, last)
+            except (PeerUnavailableError, PeerRefusedError) as error:
+                log.info("comparison.waiting", endpoint=self._endpoint.name, problem=str(error))
+                await asyncio.sleep(backoff.next_delay_s())
+                continue
+            backoff.reset()
+            if time.monotonic() - saved_at >= SAVE_INTERVAL_S:
+                await self._chain.set_head(compared)
+                saved_at = time.monotonic()
+
+    async def _resume(self) -> LabelledHead:
+        """Where comparison stood; for a new endpoint, where verification stands."""
+        last = await self._chain.head(self._label)
+        if last is not None:
+            return last
+        tip = self._progress.tip or await self._progress.moved_beyond(-1)
+        return LabelledHead(self._label, tip.number, tip.hash)
+
+    async def _compare(self, first: int, last: int) -> LabelledHead:
+        node = self._endpoint.node
+        headers = await asyncio.gather(*(node.raw_header(number) for number in range(first, last + 1)))
+        known = await self._desk.verdicts.hashes_between(first, last)
+        for number, header in enumerate(headers, first):
+            if keccak256(header) not in known.get(number, ()):
+                await self._investigate(number, header)
+        return LabelledHead(self._label, last, keccak256(headers[-1]))
+
+    async def _investigate(self, number: int, header: bytes) -> None:
+        """Re-executes an endpoint's branch from where it leaves the blocks that are known, up to this block."""
+        log.warning("endpoint.differs", endpoint=self._endpoint.name, block=number, hash="0x" + keccak256(header).hex())
+        parent = await self._branch_parent(number)
+        if parent is None:
+            await self._report(number, header)
+            return
+        while parent.number < number:
+            height = parent.number + 1
+            block = await self._endpoint.node.raw_block(height)
+            served = ServedBlock(height, block, self._endpoint.node)
+            verdict = await self._examiner.examine(parent, served, self._endpoint.supply)
+            # Evidence first: once the verdict is on record this block is known, and is not looked at again.
+            if not await self._is_reorg(verdict):
+                await self._report(height, header_of(block))
+            await self._desk.conclude(verdict)
+            if not is_conclusive(verdict):
+                raise PeerUnavailableError(f"block {height} is INCONCLUSIVE: {verdict.verification.reason}")
+            if verdict.tip is None:
+                return
+            parent = verdict.tip
+
+    async def _branch_parent(self, number: int) -> Tip | None:
+        """The newest block below a height that the endpoint has and that was verified."""
+        for height in range(number - 1, max(number - DEEPEST_BRANCH, 0) - 1, -1):
+            header = await self._endpoint.node.raw_header(height)
+            record = await self._desk.verdicts.verified(height, keccak256(header))
+            if record is not None:
+                return Tip(height, keccak256(header), header)
+            if not await self._desk.verdicts.at(height):
+                # before the first block that was verified: what verification was anchored on is on trust
+                return Tip(height, keccak256(header), header)
+        return None
+
+    async def _is_reorg(self, verdict: Verdict) -> bool:
+        """Whether a block of another branch is, soon after, what the endpoint that is followed serves too."""
+        if verdict.verification.verdict == "INVALID":
+            return False
+        other = self._endpoints.current
+        height, ours = verdict.verification.number, verdict.verification.block_hash
+        deadline = time.monotonic() + REORG_PATIENCE_S
+        while time.monotonic() < deadline:
+            try:
+                theirs, again = await asyncio.gather(
+                    other.node.raw_header(height), self._endpoint.node.raw_header(height)
+                )
+            except (PeerUnavailableError, PeerRefusedError):
+                return False
+            if keccak256(theirs) == keccak256(again):
+                return True
+            if keccak256(again) != ours:
+                return True  # it has left this branch again
+            await asyncio.sleep(self._poll_interval_s)
+        return False
+
+    async def _report(self, number: int, header: bytes) -> None:
+        """Keeps the two headers of a height as evidence."""
+        record = await self._desk.verdicts.canonical_at(number)
+        if record is None:
+            return
+        other = record.served_header or record.computed_header
+        if other is None or keccak256(other) == keccak256(header):
+            return
+        found = Equivocation(
+            block_number=number,
+            first_hash=keccak256(other),
+            second_hash=keccak256(header),
+            first_header=other,
+            second_header=header,
+            first_endpoint=record.served_by or "",
+            second_endpoint=self._endpoint.name,
+            noticed_at=time.time(),
+        )
+        if await self._chain.record_equivocation(found):
+            self._metrics.equivocations.inc()
+            log.error(
+                "endpoint.equivocation",
+                block=number,
+                hashes=["0x" + found.first_hash.hex(), "0x" + found.second_hash.hex()],
+                endpoints=[found.first_endpoint, found.second_endpoint],
+            )
