@@ -91,6 +91,7 @@ async def subscribe_forever(url: str, on_head: Callable[[], None]) -> None:
     """Calls `on_head` for each new head that a websocket announces; where there is none, it is tried now and then."""
     backoff = Backoff(first_s=1.0, most_s=LONGEST_DELAY_S)
     name = without_credentials(url)
+    told = ""
     async with aiohttp.ClientSession() as session:
         while True:
             try:
@@ -100,7 +101,9 @@ async def subscribe_forever(url: str, on_head: Callable[[], None]) -> None:
                 problem = f"no answer within {ANSWER_DEADLINE_S:g} s"
             except (aiohttp.ClientError, OSError, SubscriptionError) as error:
                 problem = str(error) or type(error).__name__
-            log.info("subscription.away", endpoint=name, problem=problem, remedy="heads are polled meanwhile")
+            if problem != told:
+                log.info("subscription.away", endpoint=name, problem=problem, remedy="heads are polled meanwhile")
+            told = problem
             await asyncio.sleep(backoff.next_delay_s())
 
 

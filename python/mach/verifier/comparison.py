@@ -68,9 +68,16 @@ class EndpointComparison:
         """Until cancelled; an endpoint that is away or behind is waited for."""
         backoff = Backoff(first_s=self._poll_interval_s, most_s=10.0)
         compared = await self._resume()
-        saved_at = 0.0
+        saved, saved_at = compared, 0.0
         while True:
-            tip = await self._progress.moved_beyond(compared.block_number)
+            if saved != compared and time.monotonic() - saved_at >= SAVE_INTERVAL_S:
+                await self._chain.set_head(compared)
+                saved, saved_at = compared, time.monotonic()
+            try:
+                async with asyncio.timeout(SAVE_INTERVAL_S):
+                    tip = await self._progress.moved_beyond(compared.block_number)
+            except TimeoutError:
+                continue
             last = min(tip.number, compared.block_number + HEADERS_AT_ONCE, self._endpoint.head or 0)
             if last <= compared.block_number:  # it is away or behind
                 await asyncio.sleep(self._poll_interval_s)
@@ -82,9 +89,6 @@ class EndpointComparison:
                 await asyncio.sleep(backoff.next_delay_s())
                 continue
             backoff.reset()
-            if time.monotonic() - saved_at >= SAVE_INTERVAL_S:
-                await self._chain.set_head(compared)
-                saved_at = time.monotonic()
 
     async def _resume(self) -> LabelledHead:
         """Where comparison stood; for a new endpoint, where verification stands."""
