@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
+import shutil
 import sys
 from dataclasses import replace
 from functools import partial
@@ -20,6 +21,7 @@ from mach.devnet.lying_node import LyingNode
 from mach.devnet.processes import ManagedProcess
 from mach.protocol.hashing import keccak256
 from mach.rollup.node import parent_hash_in
+from mach.transport.jsonrpc_client import JsonRpcClient
 
 from .verifier_run import L2, RewritingNode, VerifierRun, refused, running_l2
 
@@ -39,11 +41,11 @@ def passed_on(_method: str, _params: list[Any], answer: dict[str, Any]) -> dict[
     return answer
 
 
-async def rebuild_on(sequencer: Sequencer, parent: Head) -> None:
+async def rebuild_on(sequencer: Sequencer, parent: Head, randao: bytes = b"\x07") -> None:
     """Makes another block than the present one the head, on `parent`: everything above is reorganised away."""
     engine = sequencer._engine
     assert engine is not None
-    attributes = replace(sequencer._attributes(parent, 0), prev_randao=b"\x07" * 32)
+    attributes = replace(sequencer._attributes(parent, 0), prev_randao=randao * 32)
     payload_id = await engine.start_payload(parent.hash, attributes)
     payload = await engine.finish_payload(payload_id)
     await engine.import_payload(payload, attributes.parent_beacon_block_root)
@@ -82,6 +84,37 @@ async def test_two_blocks_of_one_height_are_evidence_and_the_lie_is_found(
             assert await run.metric("mach_verifier_blocks_total", verdict="INVALID") == 1
 
 
+async def test_a_chain_that_goes_on_from_a_lie_is_left_for_one_that_does_not(l2: L2, tmp_path: Path) -> None:
+    """The node builds on its own lie: each later block names the false parent, and hashes to something false itself."""
+    head = await l2.build(6)
+    async with LyingNode(l2.url, LOOPBACK, 0) as liar, JsonRpcClient(liar.url) as told:
+        liar.set_fault(Fault(FaultKind.GAS_USED, 3))
+        false_hashes = {3: keccak256(bytes.fromhex((await told.call("debug_getRawHeader", "0x3"))[2:])).hex()}
+        replaced = {}
+        for number in range(4, head + 1):
+            header = (await told.call("debug_getRawHeader", hex(number)))[2:]
+            true_parent = parent_hash_in(bytes.fromhex(header)).hex()
+            replaced[number] = (true_parent, false_hashes[number - 1])
+            false_hashes[number] = keccak256(bytes.fromhex(header.replace(true_parent, false_hashes[number - 1]))).hex()
+
+        def rewrite(method: str, params: list[Any], answer: dict[str, Any]) -> dict[str, Any]:
+            if method not in ("debug_getRawHeader", "debug_getRawBlock") or int(params[0], 16) not in replaced:
+                return answer
+            return answer | {"result": answer["result"].replace(*replaced[int(params[0], 16)])}
+
+        async with (
+            RewritingNode(liar.url, rewrite) as false,
+            VerifierRun(l2, tmp_path, [false.url, l2.url], {"max_blocks_in_flight": 1}) as run,
+        ):
+            await run.reaches(head)
+            await run.eventually(lambda: _compared(run, [false.url, l2.url], head), "both are compared")
+            found = await run.summary(head)
+            assert sorted(found) == sorted([*((number, "VALID") for number in range(1, head + 1)), (3, "INVALID")])
+            async with run.chain() as chain:
+                assert [evidence.block_number for evidence in await chain.equivocations()] == [3]
+                assert await chain.replaced() == []
+
+
 async def test_a_reorg_is_followed_recorded_and_no_alert(l2: L2, tmp_path: Path) -> None:
     async with RewritingNode(l2.url, passed_on) as second, VerifierRun(l2, tmp_path, [l2.url, second.url]) as run:
         await l2.build(2)
@@ -104,6 +137,32 @@ async def test_a_reorg_is_followed_recorded_and_no_alert(l2: L2, tmp_path: Path)
             assert [block.block_number for block in replaced] == [3, 4, 5]
             assert replaced[-1].block_hash == old_head.hash
             assert await chain.equivocations() == []
+
+
+async def test_a_fork_of_two_good_chains_is_an_equivocation_and_no_alert(tmp_path: Path) -> None:
+    """Two nodes with one past: each goes on with a block of its own, which is as its inputs make it."""
+    folders = tmp_path / "one", tmp_path / "two"
+    async with running_l2(folders[0]) as l2:
+        await l2.build(2)
+    await asyncio.to_thread(shutil.copytree, *folders)
+    async with running_l2(folders[0]) as one, running_l2(folders[1]) as two:
+        async with VerifierRun(one, tmp_path, [one.url, two.url]) as run:
+            for l2 in (one, two):
+                await rebuild_on(l2.sequencer, l2.sequencer.head, randao=bytes([l2.sequencer.settings.http_port % 251]))
+            assert one.sequencer.head.hash != two.sequencer.head.hash
+            await run.reaches(3)
+
+            async def found() -> bool:
+                async with run.chain() as chain:
+                    return [entry.block_number for entry in await chain.equivocations()] == [3]
+
+            await run.eventually(found, "the fork is on record")
+            await run.eventually(lambda: _have_verdicts(run, 4), "both blocks are verified")
+            assert await run.summary(3) == [(1, "VALID"), (2, "VALID"), (3, "VALID"), (3, "VALID")]
+
+
+async def _have_verdicts(run: VerifierRun, count: int) -> bool:
+    return len(await run.summary()) == count
 
 
 async def test_the_safe_head_tells_of_a_block_that_no_other_was_built_on(l2: L2, tmp_path: Path) -> None:
@@ -151,16 +210,15 @@ async def test_an_endpoint_that_goes_away_is_replaced_and_compared_when_it_is_ba
         assert (await run.get("readyz"))[0] == 200
         await first.start()
 
-        async def compared() -> bool:
-            async with run.chain() as chain:
-                heads = [
-                    await chain.head(f"endpoint/{keccak256(url.encode())[:8].hex()}") for url in (first.url, l2.url)
-                ]
-                return all(found is not None and found.block_number == head + 1 for found in heads)
-
-        await l2.build(1)
-        await run.eventually(compared, "both endpoints are compared up to the head")
+        head = await l2.build(1)
+        await run.eventually(lambda: _compared(run, [first.url, l2.url], head), "both are compared up to the head")
         assert await run.metric("mach_verifier_endpoint_failures_total", endpoint=first.url) > 0
+
+
+async def _compared(run: VerifierRun, urls: list[str], number: int) -> bool:
+    async with run.chain() as chain:
+        heads = [await chain.head(f"endpoint/{keccak256(url.encode())[:8].hex()}") for url in urls]
+    return all(found is not None and found.block_number == number for found in heads)
 
 
 async def test_new_heads_come_by_websocket(l2: L2, tmp_path: Path) -> None:
@@ -222,13 +280,13 @@ async def test_a_block_that_waits_too_long_raises_the_alarm_until_it_is_verified
         head = await l2.build(2)
 
         async def alarmed() -> bool:
-            return await run.metric("mach_verifier_lag_alarm") == 1
+            values = [await run.metric(f"mach_verifier_lag_{name}") for name in ("alarm", "blocks")]
+            return values == [1, head]
 
         await run.eventually(alarmed, "the alarm is raised")
         status, body = await run.get("readyz")
         assert status == 503
         assert any("block 1 has waited" in problem for problem in json.loads(body)["problems"])
-        assert await run.metric("mach_verifier_lag_blocks") == head
         blind = False
         await run.reaches(head)
         await run.eventually(lambda: _ready(run), "the alarm is over")

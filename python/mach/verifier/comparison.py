@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 import structlog
 
 from mach.protocol.hashing import keccak256
-from mach.rollup.node import header_of
+from mach.rollup.node import header_of, parent_hash_in, parent_hash_of
 from mach.storage.chain_record import Equivocation, LabelledHead
+from mach.storage.verdict_log import FINAL
 from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
 from mach.verifier.examination import ServedBlock, is_conclusive
@@ -63,6 +64,8 @@ class EndpointComparison:
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
         self._label = f"endpoint/{endpoint.key}"
+        self._false_branch: bytes | None = None
+        """The newest block seen on a branch that goes on from an INVALID one."""
 
     async def run(self) -> None:
         """Until cancelled; an endpoint that is away or behind is waited for."""
@@ -109,6 +112,9 @@ class EndpointComparison:
 
     async def _investigate(self, number: int, header: bytes) -> None:
         """Re-executes an endpoint's branch from where it leaves the blocks that are known, up to this block."""
+        if parent_hash_in(header) == self._false_branch:
+            self._false_branch = keccak256(header)
+            return
         log.warning("endpoint.differs", endpoint=self._endpoint.name, block=number, hash="0x" + keccak256(header).hex())
         parent = await self._branch_parent(number)
         if parent is None:
@@ -117,36 +123,63 @@ class EndpointComparison:
         while parent.number < number:
             height = parent.number + 1
             block = await self._endpoint.node.raw_block(height)
-            served = ServedBlock(height, block, self._endpoint.node)
-            verdict = await self._examiner.examine(parent, served, self._endpoint.supply)
-            # Evidence first: once the verdict is on record this block is known, and is not looked at again.
-            if not await self._is_reorg(verdict):
-                await self._report(height, header_of(block))
-            await self._desk.conclude(verdict)
-            if not is_conclusive(verdict):
-                raise PeerUnavailableError(f"block {height} is INCONCLUSIVE: {verdict.verification.reason}")
-            if verdict.tip is None:
+            if parent_hash_of(block) != parent.hash:
+                # What goes on from an INVALID block is nothing to verify: its alert and evidence are there already.
+                self._false_branch = keccak256(header)
                 return
-            parent = verdict.tip
+            tip = await self._known_tip(height, keccak256(header_of(block)))
+            if tip is None:
+                tip = await self._examine(parent, height, block)
+            if tip is None:
+                return
+            parent = tip
+
+    async def _examine(self, parent: Tip, height: int, block: bytes) -> Tip | None:
+        """One block of another branch: its verdict, and evidence that it stands beside the one that was verified."""
+        served = ServedBlock(height, block, self._endpoint.node)
+        verdict = await self._examiner.examine(parent, served, self._endpoint.supply)
+        # Evidence first: once the verdict is on record this block is known, and is not looked at again.
+        if not await self._is_reorg(verdict):
+            await self._report(height, header_of(block))
+        await self._desk.conclude(verdict)
+        if not is_conclusive(verdict):
+            raise PeerUnavailableError(f"block {height} is INCONCLUSIVE: {verdict.verification.reason}")
+        return verdict.tip
+
+    async def _known_tip(self, height: int, block_hash: bytes) -> Tip | None:
+        """Where verification goes on from a served block that has its final verdict already."""
+        for record in await self._desk.verdicts.at(height):
+            if record.block_hash == block_hash and record.verdict in FINAL and record.computed_header is not None:
+                return Tip(height, keccak256(record.computed_header), record.computed_header)
+        return None
 
     async def _branch_parent(self, number: int) -> Tip | None:
-        """The newest block below a height that the endpoint has and that was verified."""
+        """The newest block below a height that the endpoint has and that was verified or is verification's anchor."""
         for height in range(number - 1, max(number - DEEPEST_BRANCH, 0) - 1, -1):
             header = await self._endpoint.node.raw_header(height)
-            record = await self._desk.verdicts.verified(height, keccak256(header))
-            if record is not None:
-                return Tip(height, keccak256(header), header)
-            if not await self._desk.verdicts.at(height):
-                # before the first block that was verified: what verification was anchored on is on trust
-                return Tip(height, keccak256(header), header)
+            block_hash = keccak256(header)
+            if await self._desk.verdicts.verified(height, block_hash) is not None:
+                return Tip(height, block_hash, header)
+            child = await self._desk.verdicts.canonical_at(height + 1)
+            if child is not None and child.computed_header is not None:
+                if parent_hash_in(child.computed_header) == block_hash:
+                    return Tip(height, block_hash, header)
+            elif height < number - 1:
+                return None  # before the first block that was verified
         return None
 
     async def _is_reorg(self, verdict: Verdict) -> bool:
-        """Whether a block of another branch is, soon after, what the endpoint that is followed serves too."""
-        if verdict.verification.verdict == "INVALID":
-            return False
-        other = self._endpoints.current
+        """Whether a block stands beside the verified one only until all nodes have followed a reorg.
+
+        An INVALID block on either side leaves no doubt. Else the endpoint that served the verified block is asked
+        again, for a while, whether it still does.
+        """
         height, ours = verdict.verification.number, verdict.verification.block_hash
+        record = await self._desk.verdicts.canonical_at(height)
+        if verdict.verification.verdict == "INVALID" or (record is not None and record.verdict == "INVALID"):
+            return False
+        served_by = None if record is None else record.served_by
+        other = next((each for each in self._endpoints.endpoints if each.name == served_by), self._endpoints.current)
         deadline = time.monotonic() + REORG_PATIENCE_S
         while time.monotonic() < deadline:
             try:
@@ -155,10 +188,8 @@ class EndpointComparison:
                 )
             except (PeerUnavailableError, PeerRefusedError):
                 return False
-            if keccak256(theirs) == keccak256(again):
+            if keccak256(theirs) == keccak256(again) or keccak256(again) != ours:
                 return True
-            if keccak256(again) != ours:
-                return True  # it has left this branch again
             await asyncio.sleep(self._poll_interval_s)
         return False
 

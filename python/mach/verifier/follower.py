@@ -170,6 +170,9 @@ class ChainFollower:
         reason to wait, not a fork point.
         """
         self._preparation.drop()
+        record = await self._desk.verdicts.canonical_at(tip.number)
+        if record is not None and record.verdict == "INVALID" and record.block_hash == prepared.parent_hash:
+            return f"block {tip.number + 1} builds on block {tip.number} as served, which is INVALID"
         header = await endpoint.node.raw_header(tip.number)
         if keccak256(header) != prepared.parent_hash:
             return (

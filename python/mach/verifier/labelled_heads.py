@@ -43,6 +43,7 @@ class LabelledHeads:
         self._metrics = metrics
         self._poll_interval_s = poll_interval_s
         self._last: dict[HeadLabel, bytes] = {}
+        self._told: dict[HeadLabel, bytes] = {}
 
     async def run(self) -> None:
         """Until cancelled."""
@@ -69,13 +70,15 @@ class LabelledHeads:
             await self._chain.set_head(LabelledHead(label, head.number, head.hash))
             self._last[label] = head.hash
             return
-        log.warning(
-            "label.differs",
-            label=label,
-            block=head.number,
-            hash="0x" + head.hash.hex(),
-            verified="0x" + (record.computed_hash or b"").hex(),
-            endpoint=endpoint,
-        )
+        if self._told.get(label) != head.hash:
+            self._told[label] = head.hash
+            log.warning(
+                "label.differs",
+                label=label,
+                block=head.number,
+                hash="0x" + head.hash.hex(),
+                verified="0x" + (record.computed_hash or b"").hex(),
+                endpoint=endpoint,
+            )
         if record.block_hash != head.hash:  # else it is the INVALID block itself, whose alert has been raised
             self._follower.doubt(label)
