@@ -145,20 +145,23 @@ async def test_a_fork_of_two_good_chains_is_an_equivocation_and_no_alert(tmp_pat
     async with running_l2(folders[0]) as l2:
         await l2.build(2)
     await asyncio.to_thread(shutil.copytree, *folders)
-    async with running_l2(folders[0]) as one, running_l2(folders[1]) as two:
-        async with VerifierRun(one, tmp_path, [one.url, two.url]) as run:
-            for l2 in (one, two):
-                await rebuild_on(l2.sequencer, l2.sequencer.head, randao=bytes([l2.sequencer.settings.http_port % 251]))
-            assert one.sequencer.head.hash != two.sequencer.head.hash
-            await run.reaches(3)
+    async with (
+        running_l2(folders[0]) as one,
+        running_l2(folders[1]) as two,
+        VerifierRun(one, tmp_path, [one.url, two.url]) as run,
+    ):
+        await rebuild_on(one.sequencer, one.sequencer.head, randao=b"\x01")
+        await rebuild_on(two.sequencer, two.sequencer.head, randao=b"\x02")
+        assert one.sequencer.head.hash != two.sequencer.head.hash
+        await run.reaches(3)
 
-            async def found() -> bool:
-                async with run.chain() as chain:
-                    return [entry.block_number for entry in await chain.equivocations()] == [3]
+        async def found() -> bool:
+            async with run.chain() as chain:
+                return [entry.block_number for entry in await chain.equivocations()] == [3]
 
-            await run.eventually(found, "the fork is on record")
-            await run.eventually(lambda: _have_verdicts(run, 4), "both blocks are verified")
-            assert await run.summary(3) == [(1, "VALID"), (2, "VALID"), (3, "VALID"), (3, "VALID")]
+        await run.eventually(found, "the fork is on record")
+        await run.eventually(lambda: _have_verdicts(run, 4), "both blocks are verified")
+        assert await run.summary(3) == [(1, "VALID"), (2, "VALID"), (3, "VALID"), (3, "VALID")]
 
 
 async def _have_verdicts(run: VerifierRun, count: int) -> bool:
