@@ -93,12 +93,12 @@ async def test_a_final_verdict_stays_and_deliveries_come_with_it(tmp_path: Path)
     database = await opened(tmp_path, "verifier")
     log = VerdictLog(database)
     chain = ChainRecord(database)
-    await log.record(verdict(5, "INCONCLUSIVE"))
+    assert await log.record(verdict(5, "INCONCLUSIVE"))
     assert await log.canonical_at(5) is None
     await log.record(
         verdict(5, "INVALID"), [delivery("http://a", OTHER, 5, "m", "{}"), delivery("http://b", OTHER, 5, "m", "{}")]
     )
-    await log.record(verdict(5, "VALID"))
+    assert not await log.record(verdict(5, "VALID"))
     (found,) = await log.at(5)
     assert found.verdict == "INVALID"
     await log.record(verdict(6, "VALID", OTHER), tip=LabelledHead(VERIFIED, 6, OTHER, b"header"))

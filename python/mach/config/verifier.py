@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from mach.config.loading import ServiceConfig
 from mach.config.values import (
@@ -70,6 +70,13 @@ class VerifierConfig(ServiceConfig):
     metrics_ip_port_address: Listen | None = Field(
         default=None, description="/metrics, /healthz and /readyz; off when not given"
     )
+
+    @field_validator("l2_rpc_url", "witness_sources")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("must not name the same one twice")
+        return value
 
     @model_validator(mode="after")
     def _folder_for_files(self) -> Self:

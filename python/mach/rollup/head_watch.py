@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 MAX_MESSAGE_BYTES: Final = 1024 * 1024
+SHORTEST_INTERVAL_S: Final = 0.005
+"""A websocket that announces without end has nodes asked no more often than this."""
 HEARTBEAT_S: Final = 15.0
 ANSWER_DEADLINE_S: Final = 10.0
 LONGEST_DELAY_S: Final = 60.0
@@ -73,6 +75,7 @@ class HeadWatch:
                 continue
             backoff.reset()
             self._endpoints.announce(endpoint, number)
+            await asyncio.sleep(SHORTEST_INTERVAL_S)
             try:
                 async with asyncio.timeout(self._poll_interval_s):
                     await poke.wait()

@@ -71,11 +71,12 @@ class VerdictLog:
 
     async def record(
         self, verdict: VerdictRecord, alerts: Sequence[DeliveryRecord] = (), tip: LabelledHead | None = None
-    ) -> None:
+    ) -> bool:
         """A verdict, the alerts it calls for, and with `tip` where verification goes on: all in one transaction.
 
         An INCONCLUSIVE verdict is overwritten by a later one of the same block; a final verdict stays. With a tip the
-        block is canonical from then on, without one it is not (but stays so if it was).
+        block is canonical from then on, without one it is not (but stays so if it was). False if the block had a final
+        verdict already.
         """
         row = {name: getattr(verdict, name) for name in VerdictRecord.__slots__}
         row["canonical"] = tip is not None
@@ -87,16 +88,17 @@ class VerdictLog:
         )
         this = (verdicts.c.block_number == verdict.block_number, verdicts.c.block_hash == verdict.block_hash)
 
-        def write(connection: Connection) -> None:
-            connection.execute(statement)
+        def write(connection: Connection) -> bool:
+            new = bool(connection.execute(statement).rowcount)
             for alert in alerts:
                 values = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
                 connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
             if tip is not None:
                 connection.execute(update(verdicts).where(*this).values(canonical=True))
                 write_head(connection, tip)
+            return new
 
-        await self._database.transaction(write)
+        return await self._database.transaction(write)
 
     async def canonical_at(self, block_number: int) -> VerdictRecord | None:
         """The verdict at a height on the chain that verification follows, once there is one."""

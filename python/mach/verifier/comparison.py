@@ -37,6 +37,8 @@ DEEPEST_BRANCH: Final = 256
 """So many blocks of another branch are re-executed; of a longer one only the newest is kept as evidence."""
 REORG_PATIENCE_S: Final = 1.0
 """How long two good blocks of one height may stand side by side while nodes follow a reorg one after the other."""
+ALARM_AFTER: Final = 5
+"""So many failures in a row at one height are logged as an error once: somebody must look."""
 SAVE_INTERVAL_S: Final = 1.0
 
 
@@ -70,6 +72,7 @@ class EndpointComparison:
     async def run(self) -> None:
         """Until cancelled; an endpoint that is away or behind is waited for."""
         backoff = Backoff(first_s=self._poll_interval_s, most_s=10.0)
+        attempts = 0
         compared = await self._resume()
         saved, saved_at = compared, 0.0
         while True:
@@ -88,10 +91,13 @@ class EndpointComparison:
             try:
                 compared = await self._compare(compared.block_number + 1, last)
             except (PeerUnavailableError, PeerRefusedError) as error:
-                log.info("comparison.waiting", endpoint=self._endpoint.name, problem=str(error))
+                attempts += 1
+                report = log.error if attempts == ALARM_AFTER else log.info
+                report("comparison.waiting", endpoint=self._endpoint.name, problem=str(error), attempts=attempts)
                 await asyncio.sleep(backoff.next_delay_s())
                 continue
             backoff.reset()
+            attempts = 0
 
     async def _resume(self) -> LabelledHead:
         """Where comparison stood; for a new endpoint, where verification stands."""

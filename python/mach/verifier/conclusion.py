@@ -38,6 +38,11 @@ class VerdictDesk:
         if found.verdict == "INVALID":
             alert = verdict.alert()
             deliveries = self._dispatcher.deliveries(alert)
+        head = None if tip is None else LabelledHead(VERIFIED, tip.number, tip.hash, tip.header)
+        new = await self.verdicts.record(verdict.record(), deliveries, head)
+        if found.verdict == "INVALID":
+            if not new:
+                return  # it is served again; its alert stands
             log.error(
                 "block.invalid",
                 block=found.number,
@@ -47,8 +52,6 @@ class VerdictDesk:
                 alert="0x" + alert.message_hash().hex(),
                 served_by=verdict.served_by,
             )
-        head = None if tip is None else LabelledHead(VERIFIED, tip.number, tip.hash, tip.header)
-        await self.verdicts.record(verdict.record(), deliveries, head)
         self._metrics.block(found.verdict, found.gas_used)
         self._metrics.stages(found.timings)
         if deliveries:
