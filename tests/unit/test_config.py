@@ -57,6 +57,7 @@ def test_the_originals_environment_names_are_understood(tmp_path: Path, monkeypa
     monkeypatch.setenv("OPERATORS", "http://a:1, b:2")
     verifier = load(VerifierConfig, written(tmp_path, "l2_rpc_url: http://x\nlayer2_chain_id: 1\nl2_chain_config: c"))
     assert verifier.operators == ["http://a:1", "http://b:2"]
+    assert verifier.l2_rpc_url == ["http://x"]
     assert config.production
     assert not config.enable_metrics
     assert config.ecdsa_private_key_store_path == Path("e.json")
@@ -117,3 +118,19 @@ def test_secrets_are_in_no_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     with pytest.raises(ConfigurationError) as caught:
         load(AggregatorConfig, written(tmp_path, LEAST + f"ecdsa_private_key: [{secret}]\n"))
     assert secret not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("settings", "fault"),
+    [
+        ("l2_rpc_url: http://a, http://a", "`l2_rpc_url`: must not name the same one twice"),
+        ("l2_rpc_url: []", "`l2_rpc_url`: Value should have at least 1 item"),
+        ("l2_rpc_url: ws://a", "`l2_rpc_url.0`: must be a URL that starts with http"),
+        ("l2_rpc_url: http://a\nl2_ws_url: http://a", "`l2_ws_url.0`: must be a URL that starts with ws"),
+        ("l2_rpc_url: http://a\nwitness_sources: proofs, hearsay", "`witness_sources.1`: Input should be"),
+        ("l2_rpc_url: http://a\nwitness_sources: files", "set witness_folder to the folder that holds them"),
+    ],
+)
+def test_a_verifiers_nodes_and_sources_are_checked(tmp_path: Path, settings: str, fault: str) -> None:
+    with pytest.raises(ConfigurationError, match=fault):
+        load(VerifierConfig, written(tmp_path, f"layer2_chain_id: 1\nl2_chain_config: c\n{settings}"))

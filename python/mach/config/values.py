@@ -40,6 +40,13 @@ def _http_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _web_socket_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname:
+        raise ValueError("must be a URL that starts with ws:// or wss://")
+    return value.rstrip("/")
+
+
 def _server_url(value: Any) -> Any:
     """A server that is named `host:port`, as the original's files do, is reached over plain HTTP."""
     return f"http://{value}" if isinstance(value, str) and "://" not in value else value
@@ -79,6 +86,7 @@ Listen = Annotated[
     ListenAddress, BeforeValidator(ListenAddress.parse), PlainSerializer(str), WithJsonSchema({"type": "string"})
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
+WebSocketUrl = Annotated[str, AfterValidator(_web_socket_url)]
 ServerUrl = Annotated[str, BeforeValidator(_server_url), AfterValidator(_http_url)]
 HexAddress = Annotated[str, AfterValidator(_address)]
 ChainId = Annotated[int, Field(ge=0, lt=2**64)]

@@ -53,7 +53,7 @@ class OpGethSettings:
 
     @property
     def http_url(self) -> str:
-        """The public JSON-RPC: eth, debug, web3, net, txpool."""
+        """The public JSON-RPC: eth, debug, web3, net, txpool. The same port takes websockets, for subscriptions."""
         return f"http://{LOOPBACK}:{self.http_port}"
 
     @property
@@ -123,6 +123,7 @@ class OpGethNode:
             *("--networkid", str(settings.chain_id)),
             *("--http", "--http.addr", LOOPBACK, "--http.port", str(settings.http_port)),
             *("--http.api", "eth,debug,web3,net,txpool"),
+            *("--ws", "--ws.addr", LOOPBACK, "--ws.port", str(settings.http_port), "--ws.api", "eth"),
             *("--authrpc.addr", LOOPBACK, "--authrpc.port", str(settings.auth_port)),
             *("--authrpc.jwtsecret", str(settings.jwt_file)),
             *("--nodiscover", "--maxpeers", "0", "--nat", "none", "--ipcdisable"),

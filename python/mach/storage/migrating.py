@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 Service = Literal["aggregator", "operator", "verifier"]
+
+# Alembic's environment is global to the process, and databases may be opened in several threads.
+_ONE_AT_A_TIME: Final = threading.Lock()
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -35,4 +39,5 @@ def upgrade(connection: Connection, service: Service) -> None:
     """Runs what is missing, in the connection's transaction. Raises alembic's `CommandError` for a newer database."""
     config = migration_config(service)
     config.attributes["connection"] = connection
-    command.upgrade(config, "head")
+    with _ONE_AT_A_TIME:
+        command.upgrade(config, "head")

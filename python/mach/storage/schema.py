@@ -9,6 +9,7 @@ from typing import Final
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     Column,
     Float,
     Index,
@@ -17,6 +18,7 @@ from sqlalchemy import (
     MetaData,
     Table,
     Text,
+    false,
 )
 
 NAMING: Final = {
@@ -60,6 +62,11 @@ verdicts: Final = Table(
     Column("transaction_count", Integer, nullable=False),
     Column("verified_at", Float, nullable=False),
     Column("seconds", Float, nullable=False),
+    Column("served_by", Text),
+    Column("served_header", LargeBinary),
+    Column("computed_output_root", LargeBinary(32)),
+    # on the chain that verification follows; of an INVALID block that is the block as computed
+    Column("canonical", Boolean, nullable=False, server_default=false()),
 )
 Index("ix_verdicts_verdict", verdicts.c.verdict)
 
@@ -76,3 +83,35 @@ deliveries: Final = Table(
     Column("created_at", Float, nullable=False),
 )
 Index("ix_deliveries_state", deliveries.c.state)
+
+heads: Final = Table(
+    "heads",
+    verifier_metadata,
+    Column("label", Text, primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    Column("block_hash", LargeBinary(32), nullable=False),
+    Column("header", LargeBinary),
+    Column("updated_at", Float, nullable=False),
+)
+
+replaced_blocks: Final = Table(
+    "replaced_blocks",
+    verifier_metadata,
+    Column("block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("block_hash", LargeBinary(32), primary_key=True),
+    Column("seen_at_label", Text, nullable=False),
+    Column("noticed_at", Float, nullable=False),
+)
+
+equivocations: Final = Table(
+    "equivocations",
+    verifier_metadata,
+    Column("block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("first_hash", LargeBinary(32), primary_key=True),
+    Column("second_hash", LargeBinary(32), primary_key=True),
+    Column("first_header", LargeBinary, nullable=False),
+    Column("second_header", LargeBinary, nullable=False),
+    Column("first_endpoint", Text, nullable=False),
+    Column("second_endpoint", Text, nullable=False),
+    Column("noticed_at", Float, nullable=False),
+)

@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING, Final, Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from mach.storage.chain_record import write_head
 from mach.storage.schema import deliveries, verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from sqlalchemy import Connection
+
+    from mach.storage.chain_record import LabelledHead
     from mach.storage.database import Database
 
 DeliveryState = Literal["pending", "delivered", "refused"]
@@ -22,7 +26,11 @@ FINAL: Final = ("VALID", "INVALID")
 
 @dataclass(frozen=True, slots=True)
 class VerdictRecord:
-    """What was found about one block. Hashes 32 bytes; `fields` is JSON: a list of {field, served, computed}."""
+    """What was found about one block. Hashes 32 bytes; `fields` is JSON: a list of {field, served, computed}.
+
+    `served_by` names the endpoint; `served_header` (RLP) is kept of a block that is not VALID. `canonical` says that
+    the block is on the chain that verification follows; of an INVALID block, that is the block as computed.
+    """
 
     block_number: int
     block_hash: bytes
@@ -35,6 +43,10 @@ class VerdictRecord:
     transaction_count: int
     verified_at: float
     seconds: float
+    served_by: str | None = None
+    served_header: bytes | None = None
+    computed_output_root: bytes | None = None
+    canonical: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +69,40 @@ class VerdictLog:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    async def record(self, verdict: VerdictRecord, alerts: Sequence[DeliveryRecord] = ()) -> None:
-        """A verdict and the alerts it calls for, in one transaction: killed here, both are there or neither.
+    async def record(
+        self, verdict: VerdictRecord, alerts: Sequence[DeliveryRecord] = (), tip: LabelledHead | None = None
+    ) -> bool:
+        """A verdict, the alerts it calls for, and with `tip` where verification goes on: all in one transaction.
 
-        An INCONCLUSIVE verdict is overwritten by a later one of the same block; a final verdict stays.
+        An INCONCLUSIVE verdict is overwritten by a later one of the same block; a final verdict stays. With a tip the
+        block is canonical from then on, without one it is not (but stays so if it was). False if the block had a final
+        verdict already.
         """
         row = {name: getattr(verdict, name) for name in VerdictRecord.__slots__}
+        row["canonical"] = tip is not None
         statement = insert(verdicts).values(**row)
         statement = statement.on_conflict_do_update(
             index_elements=[verdicts.c.block_number, verdicts.c.block_hash],
             set_=row,
             where=verdicts.c.verdict.not_in(FINAL),
         )
-        async with self._database.write() as connection:
-            await connection.execute(statement)
+        this = (verdicts.c.block_number == verdict.block_number, verdicts.c.block_hash == verdict.block_hash)
+
+        def write(connection: Connection) -> bool:
+            new = bool(connection.execute(statement).rowcount)
             for alert in alerts:
                 values = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
-                await connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
+                connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
+            if tip is not None:
+                connection.execute(update(verdicts).where(*this).values(canonical=True))
+                write_head(connection, tip)
+            return new
 
-    async def last_final(self) -> VerdictRecord | None:
-        """The newest verdict of the highest block that has a final one: where to go on after a restart."""
-        query = select(verdicts).where(verdicts.c.verdict.in_(FINAL))
-        query = query.order_by(verdicts.c.block_number.desc(), verdicts.c.verified_at.desc()).limit(1)
+        return await self._database.transaction(write)
+
+    async def canonical_at(self, block_number: int) -> VerdictRecord | None:
+        """The verdict at a height on the chain that verification follows, once there is one."""
+        query = select(verdicts).where(verdicts.c.block_number == block_number, verdicts.c.canonical)
         async with self._database.read() as connection:
             row = (await connection.execute(query)).mappings().first()
         return None if row is None else VerdictRecord(**row)
@@ -88,6 +112,24 @@ class VerdictLog:
         query = select(verdicts).where(verdicts.c.block_number == block_number).order_by(verdicts.c.verified_at)
         async with self._database.read() as connection:
             return [VerdictRecord(**row) for row in (await connection.execute(query)).mappings()]
+
+    async def verified(self, block_number: int, block_hash: bytes) -> VerdictRecord | None:
+        """The verdict whose block, as re-executed, has this hash: what may be built on."""
+        matching = [record for record in await self.at(block_number) if record.computed_hash == block_hash]
+        return next((record for record in matching if record.verdict in FINAL), None)
+
+    async def hashes_between(self, first: int, last: int) -> dict[int, set[bytes]]:
+        """The blocks that have a final verdict, by height, as they were served."""
+        query = select(verdicts.c.block_number, verdicts.c.block_hash, verdicts.c.computed_hash)
+        query = query.where(verdicts.c.block_number.between(first, last), verdicts.c.verdict.in_(FINAL))
+
+        def read(connection: Connection) -> dict[int, set[bytes]]:
+            found: dict[int, set[bytes]] = {}
+            for number, served, _computed in connection.execute(query):
+                found.setdefault(number, set()).add(served)
+            return found
+
+        return await self._database.snapshot(read)
 
     async def count_by_verdict(self) -> dict[str, int]:
         query = select(verdicts.c.verdict, func.count()).group_by(verdicts.c.verdict)

@@ -1,218 +1,222 @@
-"""Following a rollup block by block: fetch ahead, verify in order, survive reorgs, gaps and nodes that go away."""
+"""Following a rollup block by block: verdicts in order, through reorgs, gaps, and nodes that go away or contradict."""
 
 from __future__ import annotations
 
-import asyncio
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from mach.protocol.hashing import keccak256
-from mach.rollup.node import parent_hash_of
-from mach.transport.backoff import Backoff
+from mach.storage.chain_record import VERIFIED, LabelledHead
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
-from mach.verifier.reexecution import Tip, Verdict, reexecute
+from mach.verifier.examination import is_conclusive
+from mach.verifier.preparation import Preparation
+from mach.verifier.reexecution import Tip
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from mach.rollup.node import BlockData, RollupNode
-    from mach.storage.verdict_log import DeliveryRecord, VerdictLog
-    from mach.verifier.dispatcher import AlertDispatcher
+    from mach.rollup.endpoints import Endpoint, EndpointSet
+    from mach.storage.chain_record import ChainRecord, HeadLabel
+    from mach.verifier.conclusion import VerdictDesk
+    from mach.verifier.examination import BlockExaminer
+    from mach.verifier.metrics import VerifierMetrics
+    from mach.verifier.preparation import PreparedBlock
+    from mach.verifier.progress import Progress
 
 log = structlog.get_logger()
 
 MAX_REORG_DEPTH: Final = 4096
-MAX_REPAIRS: Final = 256
 ALARM_AFTER: Final = 5
-"""Failed attempts at one block after which each further one is logged as an error: somebody must look."""
+"""Failed attempts in a row after which each further one is logged as an error: somebody must look."""
+LONGEST_WAIT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerSettings:
+    """Where verification starts on an empty database, and how much it does at once."""
+
+    start_block: int | None
+    start_parent_hash: str | None
+    poll_interval_s: float
+    blocks_in_flight: int
 
 
 class ChainFollower:
-    """Verifies every block from where the log ends, for as long as `run()` is not cancelled."""
+    """Verifies every block from where the record ends, for as long as `run()` is not cancelled."""
 
     def __init__(
         self,
-        node: RollupNode,
-        verdicts: VerdictLog,
-        dispatcher: AlertDispatcher,
-        chain_config: str,
-        *,
-        start_block: int | None,
-        start_parent_hash: str | None,
-        poll_interval_s: float,
-        blocks_in_flight: int,
+        endpoints: EndpointSet,
+        examiner: BlockExaminer,
+        desk: VerdictDesk,
+        chain: ChainRecord,
+        progress: Progress,
+        metrics: VerifierMetrics,
+        settings: FollowerSettings,
     ) -> None:
-        self._node = node
-        self._verdicts = verdicts
-        self._dispatcher = dispatcher
-        self._chain_config = chain_config
-        self._start_block = start_block
-        self._start_parent_hash = start_parent_hash
-        self._poll_interval_s = poll_interval_s
-        self._blocks_in_flight = blocks_in_flight
-        self._fetching: dict[int, asyncio.Task[BlockData]] = {}
-        self.tip: Tip | None = None
+        self._endpoints = endpoints
+        self._examiner = examiner
+        self._desk = desk
+        self._chain = chain
+        self._progress = progress
+        self._metrics = metrics
+        self._settings = settings
+        self._preparation = Preparation(examiner, settings.blocks_in_flight)
+        self._doubted_at: HeadLabel | None = None
+
+    def doubt(self, label: HeadLabel) -> None:
+        """A labelled head is not the block verified at its height: the tip may not be on the chain any more."""
+        self._doubted_at = label
+        self._endpoints.wake()
 
     async def run(self) -> None:
-        """Never returns; a node that is away or contradicts itself is tried again with backoff."""
-        backoff = Backoff(first_s=self._poll_interval_s, most_s=10.0)
+        """Never returns; what cannot be verified now is tried again, at another endpoint if there is one."""
         attempts = 0
         try:
             while True:
                 problem = await self._attempt()
                 if problem is None:
-                    backoff.reset()
                     attempts = 0
-                    await asyncio.sleep(self._poll_interval_s)
+                    await self._endpoints.changed(self._settings.poll_interval_s)
                     continue
                 attempts += 1
-                self._drop_fetches()
+                self._preparation.drop()
                 report = log.error if attempts >= ALARM_AFTER else log.warning
                 report("verifier.waiting", problem=problem, attempts=attempts)
-                await asyncio.sleep(backoff.next_delay_s())
+                await self._endpoints.wait_usable(LONGEST_WAIT_S)
         finally:
-            self._drop_fetches()
+            self._preparation.drop()
 
     async def _attempt(self) -> str | None:
-        """Verifies up to the node's head; None when caught up, else what stands in the way."""
-        try:
-            if self.tip is None:
-                self.tip = await self._resume()
-            head = await self._node.head_number()
-            while self.tip.number < head:
-                problem = await self._step(self.tip, head)
-                if problem is not None:
+        """Verifies as far as there are blocks; None when caught up, else what stands in the way."""
+        while True:
+            endpoint = self._endpoints.answering()
+            if endpoint is None:
+                worst = self._endpoints.current
+                return f"no endpoint can be used; {worst.name}: {worst.problem}"
+            try:
+                tip = self._progress.tip or await self._resume(endpoint)
+                if self._doubted_at is not None:
+                    label, self._doubted_at = self._doubted_at, None
+                    await self._follow_reorg(endpoint, tip, label)
+                    continue
+                serving = self._endpoints.serving(tip.number + 1)
+                if serving is None:
+                    return None
+                endpoint = serving
+                problem = await self._step(endpoint, tip)
+            except (PeerUnavailableError, PeerRefusedError) as error:
+                problem = str(error)
+            if problem is not None:
+                self._preparation.drop()
+                self._endpoints.set_aside(endpoint, problem)
+                if self._endpoints.answering() is None:
                     return problem
-        except (PeerUnavailableError, PeerRefusedError) as error:
-            return str(error)
-        return None
 
-    async def _resume(self) -> Tip:
-        """Where the log ends; on an empty log, the parent of the first block: of the configured hash, or on trust."""
-        last = await self._verdicts.last_final()
-        if last is not None and last.computed_header is not None and last.computed_hash is not None:
+    async def _resume(self, endpoint: Endpoint) -> Tip:
+        """Where the record ends; on an empty one, the first block's parent: of the configured hash, or on trust."""
+        last = await self._chain.head(VERIFIED)
+        if last is not None and last.header is not None:
             log.info("verifier.resumed", block=last.block_number)
-            return Tip(last.block_number, last.computed_hash, last.computed_header)
-        first = self._start_block or max(await self._node.head_number(), 1)
-        header = await self._node.raw_header(first - 1)
-        served_hash = "0x" + keccak256(header).hex()
-        if self._start_parent_hash not in (None, served_hash):
-            raise PeerUnavailableError(
-                f"block {first - 1} is {served_hash} on this node, start_parent_hash is {self._start_parent_hash}"
-            )
-        log.info("verifier.anchored", block=first - 1, hash=served_hash, trusted=self._start_parent_hash is None)
-        return Tip(first - 1, keccak256(header), header)
+            return await self._advance(Tip(last.block_number, last.block_hash, last.header))
+        first = self._settings.start_block or max(endpoint.head or 0, 1)
+        header = await endpoint.node.raw_header(first - 1)
+        tip = Tip(first - 1, keccak256(header), header)
+        self._check_pin(tip)
+        await self._chain.set_head(head_of(tip))
+        pinned = self._settings.start_parent_hash is not None
+        log.info("verifier.anchored", block=tip.number, hash="0x" + tip.hash.hex(), trusted=not pinned)
+        return await self._advance(tip)
 
-    async def _step(self, tip: Tip, head: int) -> str | None:
+    def _check_pin(self, tip: Tip) -> None:
+        """Raises `PeerUnavailableError` for a block before the first one that is not the one configured."""
+        pin = self._settings.start_parent_hash
+        if pin is not None and tip.number + 1 == self._settings.start_block and "0x" + tip.hash.hex() != pin:
+            raise PeerUnavailableError(
+                f"block {tip.number} is 0x{tip.hash.hex()} on this node, start_parent_hash is {pin}"
+            )
+
+    async def _advance(self, tip: Tip) -> Tip:
+        self._metrics.tip.set(tip.number)
+        await self._progress.move_to(tip)
+        return tip
+
+    async def _step(self, endpoint: Endpoint, tip: Tip) -> str | None:
         """One block onwards. None when there is progress."""
-        number = tip.number + 1
-        block = await self._fetch(number, head)
-        if parent_hash_of(block.block) != tip.hash:
-            return await self._follow_reorg(tip, parent_hash_of(block.block))
-        verdict, block = await self._with_repairs(tip, block)
-        if any(mismatch.field == "receipts_root" for mismatch in verdict.verification.mismatches):
-            verdict = await self._with_receipts(tip, block, verdict)
-        found = verdict.verification
-        if found.verdict == "INCONCLUSIVE":
-            await self._verdicts.record(verdict.record())
-            return f"block {number} is INCONCLUSIVE: {found.reason}"
-        if found.missing is not None:
-            # A broken rule shows without execution; but what the block should have been is part of the alert, and
-            # operators whose witness is whole would sign another one.
+        prepared = await self._preparation.take(tip, endpoint)
+        if prepared.parent_hash != tip.hash:
+            return await self._leave_branch(endpoint, tip, prepared)
+        verdict = prepared.verdict or await self._examiner.examine(tip, prepared.served, endpoint.supply)
+        found, number = verdict.verification, tip.number + 1
+        self._metrics.stages({"fetch": prepared.fetch_seconds})
+        if not is_conclusive(verdict):
+            if found.verdict == "INCONCLUSIVE":
+                await self._desk.conclude(verdict)
+                return f"block {number} is INCONCLUSIVE: {found.reason}"
             return f"block {number} is INVALID, but what it should be is not known yet: {found.reason}"
-        await self._conclude(verdict)
+        await self._desk.conclude(verdict, verdict.tip)
         if verdict.tip is None:
             # Nothing follows from its inputs, so there is nothing to go on from until another block is served here.
             return f"block {number} is INVALID and cannot be executed: {found.reason}"
-        self.tip = verdict.tip
+        self._metrics.verdict_seconds.observe(self._endpoints.waiting_s(number))
+        self._endpoints.served_well(endpoint)
+        await self._advance(verdict.tip)
         return None
 
-    async def _with_repairs(self, tip: Tip, block: BlockData) -> tuple[Verdict, BlockData]:
-        """The verdict, and the block with what its witness lacked: geth leaves out paths to absent accounts.
+    async def _leave_branch(self, endpoint: Endpoint, tip: Tip, prepared: PreparedBlock) -> str | None:
+        """The next block does not build on the tip: either the chain was rebuilt, or the node contradicts itself.
 
-        What is missing is asked for as a proof against the parent's state. Nothing is believed: it must hash to what is
-        missing, and each turn must bring that, so the loop ends.
+        A node whose header at the tip does not hash to the parent of its next block contradicts itself; that is a
+        reason to wait, not a fork point.
         """
-        for _ in range(MAX_REPAIRS):
-            verdict = await reexecute(self._chain_config, tip, block)
-            found = verdict.verification
-            if found.missing is None or found.missing_account is None:
-                return verdict, block
-            slots = [] if found.missing_slot is None else [found.missing_slot]
-            nodes = await self._node.proof(found.missing_account, slots, tip.number)
-            if found.missing not in map(keccak256, nodes):
-                return verdict, block
-            block = replace(block, preimages=[*block.preimages, *nodes])
-        return await reexecute(self._chain_config, tip, block), block
-
-    async def _with_receipts(self, tip: Tip, block: BlockData, verdict: Verdict) -> Verdict:
-        """The same verdict with the transaction and the field named, if the node still serves its receipts."""
-        try:
-            receipts = await self._node.raw_receipts(block.number)
-        except (PeerUnavailableError, PeerRefusedError) as error:
-            log.info("verifier.no_receipts", block=block.number, problem=str(error))
-            return verdict
-        return await reexecute(self._chain_config, tip, block, receipts)
-
-    async def _conclude(self, verdict: Verdict) -> None:
-        found = verdict.verification
-        deliveries: Sequence[DeliveryRecord] = ()
-        if found.verdict == "INVALID":
-            alert = verdict.alert()
-            deliveries = self._dispatcher.deliveries(alert)
-            log.error(
-                "block.invalid",
-                block=found.number,
-                hash="0x" + found.block_hash.hex(),
-                fields=[mismatch.field for mismatch in found.mismatches],
-                mismatches=[f"{m.field}: served {m.served}, computed {m.computed}" for m in found.mismatches],
-                alert="0x" + alert.message_hash().hex(),
+        self._preparation.drop()
+        record = await self._desk.verdicts.canonical_at(tip.number)
+        if record is not None and record.verdict == "INVALID" and record.block_hash == prepared.parent_hash:
+            return f"block {tip.number + 1} builds on block {tip.number} as served, which is INVALID"
+        header = await endpoint.node.raw_header(tip.number)
+        if keccak256(header) != prepared.parent_hash:
+            return (
+                f"block {tip.number + 1} builds on 0x{prepared.parent_hash.hex()}, which the node does not serve; "
+                "it may be rebuilding its chain"
             )
-        await self._verdicts.record(verdict.record(), deliveries)
-        if deliveries:
-            self._dispatcher.wake()
-        if found.verdict == "VALID":
-            log.info(
-                "block.valid",
-                block=found.number,
-                hash="0x" + found.block_hash.hex(),
-                transactions=found.transaction_count,
-                gas_used=found.gas_used,
-                milliseconds=round(verdict.seconds * 1000, 1),
-            )
+        return await self._follow_reorg(endpoint, tip, "unsafe")
 
-    async def _follow_reorg(self, tip: Tip, served_parent: bytes) -> str | None:
-        """The chain was rebuilt below the tip: goes back to the newest verified block that the node still has.
-
-        A reorg is no alert. A node whose header at the tip does not hash to the parent of its next block contradicts
-        itself; that is a reason to wait, not a fork point.
-        """
-        self._drop_fetches()
-        header = await self._node.raw_header(tip.number)
-        if keccak256(header) != served_parent:
-            return f"block {tip.number + 1} builds on 0x{served_parent.hex()}, which the node does not serve"
-        for number in range(tip.number - 1, max(tip.number - MAX_REORG_DEPTH, 0) - 1, -1):
-            header = await self._node.raw_header(number)
-            served_hash = keccak256(header)
-            known = [record for record in await self._verdicts.at(number) if record.computed_hash == served_hash]
-            if known or not await self._verdicts.at(number):
-                log.warning("verifier.reorg", fork_point=number, depth=tip.number - number)
-                self.tip = Tip(number, served_hash, header)
+    async def _follow_reorg(self, endpoint: Endpoint, tip: Tip, label: HeadLabel) -> str | None:
+        """Goes back to the newest verified block that the endpoint still has. A reorg is no alert."""
+        for number in range(tip.number, max(tip.number - MAX_REORG_DEPTH, 0) - 1, -1):
+            try:
+                header = await endpoint.node.raw_header(number)
+            except PeerRefusedError:
+                continue  # its chain has become shorter
+            fork_point = Tip(number, keccak256(header), header)
+            known = tip.hash if number == tip.number else await self._verified_hash(number)
+            if known not in (None, fork_point.hash):
+                continue
+            if number == tip.number:
                 return None
+            if known is None:
+                self._check_pin(fork_point)
+            self._preparation.drop()
+            replaced = await self._chain.rewind(head_of(fork_point), label)
+            self._metrics.replaced(label, len(replaced))
+            log.warning(
+                "verifier.reorg",
+                fork_point=number,
+                depth=tip.number - number,
+                replaced=["0x" + block.block_hash.hex() for block in replaced[:16]],
+                seen_at=label,
+                endpoint=endpoint.name,
+            )
+            await self._advance(fork_point)
+            return None
         return f"no verified block within {MAX_REORG_DEPTH} of block {tip.number} is on the node's chain"
 
-    async def _fetch(self, number: int, head: int) -> BlockData:
-        """A block's data; those of the next few are asked for at the same time."""
-        for ahead in range(number, min(number + self._blocks_in_flight, head + 1)):
-            if ahead not in self._fetching:
-                self._fetching[ahead] = asyncio.create_task(self._node.block_data(ahead))
-        return await self._fetching.pop(number)
+    async def _verified_hash(self, number: int) -> bytes | None:
+        """The block at a height on the chain as verified; None where verification has not been."""
+        record = await self._desk.verdicts.canonical_at(number)
+        return None if record is None else record.computed_hash
 
-    def _drop_fetches(self) -> None:
-        for task in self._fetching.values():
-            task.cancel()
-            # a task that failed while nobody waited for it must not be reported as forgotten
-            task.add_done_callback(lambda done: done.cancelled() or done.exception())
-        self._fetching.clear()
+
+def head_of(tip: Tip) -> LabelledHead:
+    """The record's form of where verification stands."""
+    return LabelledHead(VERIFIED, tip.number, tip.hash, tip.header)

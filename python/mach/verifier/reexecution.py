@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from mach import _core
 from mach.protocol.alerts import BlockMismatch
+from mach.rollup.node import header_of
 from mach.storage.verdict_log import VerdictRecord
 
 if TYPE_CHECKING:
@@ -37,6 +38,9 @@ class Verdict:
 
     verification: BlockVerification
     seconds: float
+    block: bytes
+    """The block as served, in RLP."""
+    served_by: str
 
     @property
     def tip(self) -> Tip | None:
@@ -73,6 +77,9 @@ class Verdict:
             transaction_count=found.transaction_count,
             verified_at=time.time(),
             seconds=self.seconds,
+            served_by=self.served_by,
+            served_header=None if found.verdict == "VALID" else header_of(self.block),
+            computed_output_root=found.computed_output_root,
         )
 
 
@@ -90,4 +97,4 @@ async def reexecute(
         block.ancestors,
         served_receipts,
     )
-    return Verdict(verification, time.perf_counter() - started)
+    return Verdict(verification, time.perf_counter() - started, block.block, block.served_by)

@@ -1,21 +1,34 @@
-"""`mach-verifier` put together: database, node, dispatcher, follower."""
+"""`mach-verifier` put together: database, endpoints, follower, and what works beside it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
 import structlog
 
-from mach.errors import ConfigurationError, EnvironmentFaultError
-from mach.rollup.node import RollupNode
+from mach.errors import ConfigurationError
+from mach.rollup.head_watch import HeadWatch, web_socket_form
+from mach.storage.chain_record import ChainRecord
 from mach.storage.database import open_database
 from mach.storage.verdict_log import VerdictLog
-from mach.transport.jsonrpc_client import JsonRpcClient, PeerRefusedError, PeerUnavailableError
+from mach.transport.listening import start_site
+from mach.transport.status_page import status_page
 from mach.transport.urls import without_credentials
+from mach.verifier.comparison import EndpointComparison
+from mach.verifier.conclusion import VerdictDesk
+from mach.verifier.connecting import check_endpoints, connect_endpoints
 from mach.verifier.dispatcher import AlertDispatcher
-from mach.verifier.follower import ChainFollower
+from mach.verifier.examination import BlockExaminer
+from mach.verifier.follower import ChainFollower, FollowerSettings
+from mach.verifier.labelled_heads import LabelledHeads
+from mach.verifier.lag import LagWatch
+from mach.verifier.metrics import VerifierMetrics
+from mach.verifier.progress import Progress
+from mach.verifier.readiness import VerifierReadiness
+from mach.verifier.verdict_feed import VerdictFeed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,38 +39,67 @@ log = structlog.get_logger()
 
 
 async def run_verifier(config: VerifierConfig) -> None:
-    """Verifies until cancelled. Raises a `MachError` when the configuration does not fit the node."""
+    """Verifies until cancelled. Raises a `MachError` when the configuration does not fit the nodes."""
     chain_config = read_chain_config(config.l2_chain_config, config.layer2_chain_id)
-    async with JsonRpcClient(
-        config.l2_rpc_url, timeout_s=config.rpc_timeout_s, max_connections=2 * config.max_blocks_in_flight + 2
-    ) as client:
-        node = RollupNode(client)
-        await check_node(node, config)
+    metrics = VerifierMetrics()
+    async with AsyncExitStack() as stack:
+        endpoints = await connect_endpoints(config, stack, metrics)
+        await check_endpoints(endpoints, config.layer2_chain_id)
         database = await open_database(config.database_url, "verifier")
-        try:
-            verdicts = VerdictLog(database)
-            dispatcher = AlertDispatcher(verdicts, config.operators, timeout_s=config.operator_timeout_s)
-            follower = ChainFollower(
-                node,
-                verdicts,
-                dispatcher,
-                chain_config,
-                start_block=config.start_block,
-                start_parent_hash=config.start_parent_hash,
-                poll_interval_s=config.poll_interval_s,
-                blocks_in_flight=config.max_blocks_in_flight,
-            )
-            log.info(
-                "verifier.started",
-                l2=without_credentials(config.l2_rpc_url),
-                chain_id=config.layer2_chain_id,
-                operators=[without_credentials(url) for url in config.operators],
-            )
-            async with asyncio.TaskGroup() as group:
-                group.create_task(dispatcher.run())
-                group.create_task(follower.run())
-        finally:
-            await database.close()
+        stack.push_async_callback(database.close)
+        verdicts, chain = VerdictLog(database), ChainRecord(database)
+        dispatcher = AlertDispatcher(verdicts, config.operators, timeout_s=config.operator_timeout_s)
+        desk = VerdictDesk(verdicts, dispatcher, metrics, VerdictFeed())
+        examiner = BlockExaminer(chain_config, metrics)
+        progress = Progress()
+        follower = ChainFollower(
+            endpoints,
+            examiner,
+            desk,
+            chain,
+            progress,
+            metrics,
+            FollowerSettings(
+                config.start_block, config.start_parent_hash, config.poll_interval_s, config.max_blocks_in_flight
+            ),
+        )
+        heads = HeadWatch(
+            endpoints,
+            config.l2_ws_url or [web_socket_form(url) for url in config.l2_rpc_url],
+            chain_id=config.layer2_chain_id,
+            poll_interval_s=config.poll_interval_s,
+        )
+        labels = LabelledHeads(
+            endpoints, verdicts, chain, follower, metrics, poll_interval_s=config.label_poll_interval_s
+        )
+        lag = LagWatch(endpoints, progress, metrics, max_lag_s=config.max_lag_s)
+        if config.metrics_ip_port_address is not None:
+            address = config.metrics_ip_port_address
+            page = status_page(metrics.registry, VerifierReadiness(database, endpoints, lag))
+            runner, _ = await start_site(page, address.host, address.port)
+            stack.push_async_callback(runner.cleanup)
+        log.info(
+            "verifier.started",
+            l2=[without_credentials(url) for url in config.l2_rpc_url],
+            chain_id=config.layer2_chain_id,
+            operators=[without_credentials(url) for url in config.operators],
+        )
+        async with asyncio.TaskGroup() as group:
+            for part in (dispatcher, heads, follower, labels, lag):
+                group.create_task(part.run())
+            if len(endpoints.endpoints) > 1:
+                for endpoint in endpoints.endpoints:
+                    comparison = EndpointComparison(
+                        endpoint,
+                        endpoints,
+                        examiner,
+                        desk,
+                        chain,
+                        progress,
+                        metrics,
+                        poll_interval_s=config.poll_interval_s,
+                    )
+                    group.create_task(comparison.run())
 
 
 def read_chain_config(path: Path, chain_id: int) -> str:
@@ -79,19 +121,3 @@ def read_chain_config(path: Path, chain_id: int) -> str:
             f"l2_chain_config {path} is for chain id {found}, layer2_chain_id is {chain_id}; make them agree"
         )
     return json.dumps(document)
-
-
-async def check_node(node: RollupNode, config: VerifierConfig) -> None:
-    """Raises `EnvironmentFaultError` unless the node answers, for the right chain, with the calls that are needed."""
-    try:
-        chain_id = await node.chain_id()
-        if chain_id != config.layer2_chain_id:
-            raise EnvironmentFaultError(
-                f"l2_rpc_url {without_credentials(config.l2_rpc_url)} serves chain id {chain_id}, "
-                f"layer2_chain_id is {config.layer2_chain_id}; name the rollup's own node"
-            )
-        await node.raw_header(await node.head_number())
-    except PeerUnavailableError as error:
-        raise EnvironmentFaultError(f"l2_rpc_url: {error}; start the node or correct the URL") from None
-    except PeerRefusedError as error:
-        raise EnvironmentFaultError(f"l2_rpc_url: {error}; the node must serve the `debug` namespace") from None
