@@ -23,7 +23,7 @@ MODE ?= bls
 
 .PHONY: help
 help:
-	@echo "make demo            a devnet where a lie about an L2 block is caught and confirmed on L1 (FAULT=none|state-root|receipts-root|gas-used|tx-result)"
+	@echo "make demo            a devnet where a lie about an L2 block is caught and confirmed on L1 (FAULT=none|state-root|receipts-root|gas-used|tx-result|output-root)"
 	echo "make test            everything CI checks"
 	echo "make test-all        make test, then the slow proofs and soaks"
 	echo "make setup | lint | bench | clean"

@@ -18,7 +18,7 @@ from rich.table import Table
 from mach.cli.logs import configure_logging
 from mach.cli.running import run_until_signal
 from mach.devnet.demo import DemoResult, run_demo
-from mach.devnet.faults import Fault, parse_fault
+from mach.devnet.faults import Fault, ProposerFault, parse_fault
 from mach.devnet.layout import LOOPBACK, Layout, Ports
 from mach.devnet.live_view import LiveView
 from mach.devnet.story import Story
@@ -41,7 +41,8 @@ FAULT = click.option(
     default=NO_FAULT,
     show_default=True,
     metavar="KIND[@BLOCK]",
-    help="The lie that verifiers are served: state-root, receipts-root, gas-used, tx-result or none.",
+    help="The lie: state-root, receipts-root, gas-used or tx-result of a block as verifiers are served it, "
+    "output-root of a block as it is proposed on L1, or none.",
 )
 
 
@@ -147,7 +148,7 @@ def down(folder: Path) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
 def demo(folder: Path, fault: str, mode: str, block_time: float, as_json: bool) -> None:
-    """Catch a lie about an L2 block, from the lie to AlertConfirmed on L1, then end everything."""
+    """Catch a lie about an L2 block or its output root, up to AlertConfirmed on L1, then end everything."""
     del mode  # one so far; click has checked it
     lie = read_fault(fault)
     options = DevnetOptions(folder, Ports.free(), l2_block_time_s=block_time)
@@ -164,7 +165,7 @@ def demo(folder: Path, fault: str, mode: str, block_time: float, as_json: bool) 
     show_result(results[0], as_json)
 
 
-def read_fault(text: str) -> Fault | None:
+def read_fault(text: str) -> Fault | ProposerFault | None:
     """The fault of `--fault`; None for `none`."""
     return None if text == NO_FAULT else parse_fault(text)
 
@@ -180,17 +181,21 @@ def show_result(result: DemoResult, as_json: bool) -> None:
     table.add_column(overflow="fold")
     rows = {
         "blocks found VALID by all verifiers": f"{result.blocks_verified} ({result.transactions} transactions)",
+        "output roots on L1 found true by all": str(result.outputs_agree),
         "alerts on L1": str(result.alerts_on_chain),
     }
     if result.fault is not None:
         rows |= {
             "the lie": str(result.fault),
-            "verdict": "INVALID · " + "\n".join(result.fields),
+            "verdict": ("FALSE OUTPUT · " if isinstance(result.fault, ProposerFault) else "INVALID · ")
+            + "\n".join(result.fields),
             "alert": str(result.alert_hash),
             "signed by": ", ".join(result.signers),
             "L1 transaction": str(result.tx_hash),
             "L1 block, gas": f"{result.l1_block}, {result.gas_used}",
         }
+        if result.early_alerts:
+            rows["early alert"] = ", ".join(result.early_alerts)
     rows["seconds from start"] = f"{result.seconds:.1f}"
     for label, value in rows.items():
         table.add_row(label, str(value))

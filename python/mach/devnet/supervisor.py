@@ -14,11 +14,14 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from mach.devnet.anvil import Anvil
+from mach.devnet.faults import Fault, ProposerFault
 from mach.devnet.l1 import DevnetOperator, prepare_l1
 from mach.devnet.l2_genesis import L2_CHAIN_ID
 from mach.devnet.layout import LOOPBACK, Layout, Ports
 from mach.devnet.lying_node import LyingNode
+from mach.devnet.output_contracts import OutputContracts, deploy_output_contracts
 from mach.devnet.processes import Event, ManagedProcess, ProcessFailedError
+from mach.devnet.proposer import DEFAULT_INTERVAL, OutputProposer
 from mach.devnet.sequencer import Sequencer, SequencerSettings
 from mach.devnet.services import service_names, start_service, write_configs
 from mach.devnet.traffic import Traffic, TrafficSettings
@@ -30,9 +33,11 @@ if TYPE_CHECKING:
     from typing import IO
 
     from mach.chain.deployment import DeployOutput
-    from mach.devnet.faults import Fault
 
-_OWNED: Final = ("l2", "db", "keys", "logs", "config", "machavs_deploy_output.json", "l2-chain-config.json")
+_OWNED: Final = (
+    *("l2", "db", "keys", "logs", "config"),
+    *("machavs_deploy_output.json", "l2-chain-config.json", "output-contracts.json"),
+)
 _PORT_SETTINGS: Final = {
     "l1": "L1",
     "l2": "L2",
@@ -57,14 +62,16 @@ class DevnetOptions:
     l2_block_time_s: float = 1.0
     services: bool = True
     traffic: bool = True
-    fault: Fault | None = None
+    fault: Fault | ProposerFault | None = None
+    proposal_interval: int = DEFAULT_INTERVAL
+    """L2 blocks between two proposals of an output root on L1."""
 
 
 class Devnet:
     """`async with Devnet(options) as net:` is a network that runs; `net.watch()` ends with the first part that fails.
 
     L1 (anvil with EigenLayer and Mach), L2 (op-geth with traffic), a node between L2 and verifiers that lies on demand,
-    an aggregator, three operators, and a verifier for each.
+    a proposer of output roots that does too, an aggregator, three operators, and a verifier for each.
     """
 
     def __init__(
@@ -75,6 +82,8 @@ class Devnet:
         self.services: dict[str, ManagedProcess] = {}
         self.deployment: DeployOutput
         self.operators: list[DevnetOperator] = []
+        self.output_contracts: OutputContracts
+        self.proposer: OutputProposer
         self._on_event = on_event
         self._stack = AsyncExitStack()
         self.anvil = Anvil(options.ports.l1, self.layout.log("anvil"))
@@ -110,19 +119,36 @@ class Devnet:
         async with _failing_plainly(), asyncio.TaskGroup() as group:
             group.create_task(self._start_l1())
             group.create_task(self._start_l2())
-        write_configs(self.layout, self.options.ports)
+        write_configs(self.layout, self.options.ports, self.output_contracts)
         if self.options.fault is not None and self.options.fault.block_number is not None:
-            self.lying_node.set_fault(self.options.fault)
+            self.set_fault(self.options.fault)
         if self.options.services:
             async with _failing_plainly(), asyncio.TaskGroup() as group:
                 for name in service_names():
                     group.create_task(self._start_service(name))
+
+    def set_fault(self, fault: Fault | ProposerFault) -> Fault | ProposerFault:
+        """Has the lying node or the proposer lie; returns the fault with the block that it will be about."""
+        if isinstance(fault, ProposerFault):
+            return self.proposer.set_fault(fault)
+        self.lying_node.set_fault(fault)
+        return fault
 
     async def _start_l1(self) -> None:
         self._stack.push_async_callback(self.anvil.stop)
         await self.anvil.start()
         self._tell("anvil", "l1.up", url=self.anvil.url)
         self.deployment, self.operators = await prepare_l1(self.anvil.url, self.layout, L2_CHAIN_ID)
+        interval = self.options.proposal_interval
+        self.output_contracts = await deploy_output_contracts(self.anvil.url, interval)
+        self.output_contracts.write(self.layout.output_contracts)
+        self.proposer = OutputProposer(
+            self.anvil.url,
+            self.sequencer.http_url,
+            self.output_contracts,
+            interval=interval,
+            on_event=lambda event, values: self._tell("proposer", event, **values),
+        )
         if self.options.l1_block_time_s > 0:
             await self.anvil.mine_every(self.options.l1_block_time_s)
         self._tell("anvil", "l1.ready", service_manager=self.deployment.mach_service_manager)
@@ -145,6 +171,7 @@ class Devnet:
         """Builds L2 blocks and sends traffic until cancelled; raises `ProcessFailedError` when any part ends."""
         async with _failing_plainly(), asyncio.TaskGroup() as group:
             group.create_task(self._build_blocks())
+            group.create_task(self.proposer.run())
             for process in (self.anvil.process, *self.services.values()):
                 group.create_task(_fail_when_ended(process))
 
