@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from mach.devnet import op_geth
 from mach.devnet.assembler import AssemblyError, assemble, deployment
 from mach.devnet.l2_genesis import FUNDED_BALANCE_WEI, build_genesis, chain_config, write_genesis
-from mach.devnet.op_geth import OpGethUnavailableError, ensure_op_geth
+from mach.devnet.node_builds import NodeUnavailableError
+from mach.devnet.op_geth import OP_GETH
 
 L1_BLOCK = "4200000000000000000000000000000000000015"
 HISTORY = "0000f90827f1c53a10cb7a02335b175320002935"
@@ -33,7 +33,7 @@ class TestGenesis:
         }
 
     def test_allocation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        binary = ensure_op_geth()
+        binary = OP_GETH.ensure()
         monkeypatch.setenv("MACH_CACHE", str(tmp_path))
         first, second = [build_genesis(binary, [FUNDED], timestamp=1_700_000_000) for _ in range(2)]
         assert first == second  # from op-geth, and from the cache
@@ -57,7 +57,7 @@ class TestGenesis:
 
     def test_a_binary_that_is_not_op_geth_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MACH_CACHE", str(tmp_path))
-        with pytest.raises(OpGethUnavailableError, match=r"/bin/true.*is /bin/true op-geth"):
+        with pytest.raises(NodeUnavailableError, match=r"/bin/true.*is /bin/true op-geth"):
             build_genesis(Path("/bin/true"), [], timestamp=0)
 
 
@@ -127,30 +127,30 @@ class TestEnsureOpGeth:
 
     def test_two_builders_build_once(self, go: Path) -> None:
         found: list[Path] = []
-        builders = [threading.Thread(target=lambda: found.append(ensure_op_geth())) for _ in range(4)]
+        builders = [threading.Thread(target=lambda: found.append(OP_GETH.ensure())) for _ in range(4)]
         for builder in builders:
             builder.start()
         for builder in builders:
             builder.join()
-        assert set(found) == {go / "cache" / "bin" / f"op-geth-{op_geth.OP_GETH_VERSION}"}
+        assert set(found) == {go / "cache" / "bin" / f"op-geth-{OP_GETH.version}"}
         assert (go / "builds").read_text() == "build\n"
         assert os.access(found[0], os.X_OK)
 
     def test_a_failed_build_leaves_nothing_and_says_why(self, go: Path) -> None:
         (go / "broken").touch()
-        with pytest.raises(OpGethUnavailableError, match=r"ended with 1: no route to proxy.*MACH_OP_GETH"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match=r"ended with 1: no route to proxy.*MACH_OP_GETH"):
+            OP_GETH.ensure()
         assert [entry.name for entry in (go / "cache" / "bin").iterdir() if not entry.name.endswith(".lock")] == []
 
     def test_a_go_that_is_too_old_is_refused(self, go: Path) -> None:
         (go / "version").write_text("go version go1.19.8 linux/amd64\n")
-        with pytest.raises(OpGethUnavailableError, match=r"needs Go 1\.24 or newer.*go1\.19\.8"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match=r"needs Go 1\.24 or newer.*go1\.19\.8"):
+            OP_GETH.ensure()
         assert not (go / "builds").exists()
 
     def test_no_go_at_all(self, go: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
         monkeypatch.setenv("PATH", str(go))
-        assert op_geth.main() == 2
+        assert OP_GETH.main() == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.count("\n") == 1
@@ -158,12 +158,12 @@ class TestEnsureOpGeth:
 
     def test_an_override_is_taken_or_refused(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MACH_OP_GETH", str(go / "bin" / "go"))
-        assert ensure_op_geth() == go / "bin" / "go"
+        assert OP_GETH.ensure() == go / "bin" / "go"
         monkeypatch.setenv("MACH_OP_GETH", str(go / "version"))
-        with pytest.raises(OpGethUnavailableError, match="MACH_OP_GETH.*no executable file"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match="MACH_OP_GETH.*no executable file"):
+            OP_GETH.ensure()
 
     def test_a_cache_that_cannot_be_written_is_named(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MACH_CACHE", str(go / "version"))
-        with pytest.raises(OpGethUnavailableError, match="MACH_CACHE"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match="MACH_CACHE"):
+            OP_GETH.ensure()
