@@ -40,8 +40,8 @@ class OutputRootWatch:
     """Follows the proposals, judges each once its block is verified, and has alerts delivered over false ones.
 
     `settled_header` gives the RLP header that the rollup's node has at a height, None while that block may still be
-    replaced: a proposal rests on what L1 holds of the rollup, which an unsafe block need not become. `on_early_alert` is called when a
-    proposal waits for its early alert; None where none is configured.
+    replaced: a proposal rests on what L1 holds of the rollup, which an unsafe block need not become. `on_early_alert`
+    is called when a proposal waits for its early alert; None where none is configured.
     """
 
     def __init__(
