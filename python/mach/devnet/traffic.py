@@ -40,7 +40,8 @@ MESSAGE_PASSER: Final = "0x4200000000000000000000000000000000000016"
 _GWEI: Final = 10**9
 _MAX_FEE_WEI: Final = 10 * _GWEI
 _LEGACY_PRICE_WEI: Final = 3 * _GWEI
-_DEPLOYMENT_TIP_WEI: Final = _GWEI
+_DEPLOYMENT_TIP_WEI: Final = 5 * _GWEI
+"""More than any other's, so that the target is there first."""
 _CALL_GAS: Final = 400_000
 _CREATION_GAS: Final = 600_000
 _STARVED_GAS: Final = 45_000
