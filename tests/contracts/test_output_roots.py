@@ -175,10 +175,11 @@ async def test_a_young_proposal_is_not_judged(chain: OutputChain, database: Data
     assert await watched.states() == {5: "mismatch"}
 
 
-async def test_a_block_that_may_be_replaced_or_was_is_not_alerted_over(chain: OutputChain, database: Database) -> None:
+async def test_a_block_that_may_be_replaced_or_was_judges_nothing(chain: OutputChain, database: Database) -> None:
     watched = Watched(chain, database)
-    await watched.verify(*range(1, 6))
+    await watched.verify(*range(1, 11))
     await chain.propose(5, LIE)
+    await chain.propose(10)
 
     async def not_settled(_: int) -> None:
         return None
@@ -192,10 +193,10 @@ async def test_a_block_that_may_be_replaced_or_was_is_not_alerted_over(chain: Ou
     settled = watched.served
     for watched.served in (not_settled, replaced, away):
         await watched.watch.turn()
-        assert await watched.states() == {5: "open"}
+        assert await watched.states() == {5: "open", 10: "open"}
     watched.served = settled
     await watched.watch.turn()
-    assert await watched.states() == {5: "mismatch"}
+    assert await watched.states() == {5: "mismatch", 10: "agrees"}
 
 
 async def test_a_restart_goes_on_where_it_was_and_misses_nothing(chain: OutputChain, database: Database) -> None:

@@ -9,7 +9,7 @@ import sys
 from contextlib import AsyncExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from eth_account import Account
@@ -132,19 +132,42 @@ async def test_an_l1_that_is_away_at_the_start_holds_up_no_block(network: BlsNet
     assert network.seen("verifier2", "oracle.away")
 
 
+async def demo(folder: Path, *options: str) -> dict[str, Any]:
+    """What `mach devnet demo` says at its end."""
+    command = [
+        str(Path(sys.executable).with_name("mach")),
+        "devnet",
+        "demo",
+        "--folder",
+        str(folder),
+        "--json",
+        *options,
+    ]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    stdout, stderr = await asyncio.wait_for(process.communicate(), 380)
+    assert process.returncode == 0, stderr.decode()
+    result: dict[str, Any] = json.loads(stdout)
+    assert result["alerts_on_chain"] == 1
+    assert len(result["signers"]) >= 2
+    return result
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(400)
 async def test_the_demo_shows_a_false_output_root_caught(tmp_path: Path) -> None:
-    process = await asyncio.create_subprocess_exec(
-        str(Path(sys.executable).with_name("mach")), "devnet", "demo", "--fault", "output-root",
-        "--folder", str(tmp_path), "--json", stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-    )  # fmt: skip
-    stdout, stderr = await asyncio.wait_for(process.communicate(), 380)
-    assert process.returncode == 0, stderr.decode()
-    result = json.loads(stdout)
-    assert result["alerts_on_chain"] == 1
+    result = await demo(tmp_path, "--fault", "output-root")
     assert result["fault"].startswith("output-root@")
     assert result["outputs_agree"] >= 2
     assert len(result["fields"]) == 2
-    assert len(result["signers"]) >= 2
     assert len(result["early_alerts"]) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+async def test_the_demo_shows_a_lie_about_a_block_of_geth_caught(tmp_path: Path) -> None:
+    result = await demo(tmp_path, "--fault", "gas-used", "--l2", "ethereum")
+    assert result["fault"].startswith("gas-used@")
+    assert result["fields"][0].startswith("gas_used: served ")
+    assert result["early_alerts"] == []

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from mach.rollup.endpoints import EndpointSet
     from mach.storage.database import Database
     from mach.verifier.dispatcher import AlertDispatcher
+    from mach.verifier.metrics import VerifierMetrics
 
 log = structlog.get_logger()
 
@@ -35,13 +36,19 @@ class OutputDuty:
     """Watches the oracles that the settings name, and raises early alerts where those ask for it."""
 
     def __init__(
-        self, config: VerifierConfig, database: Database, dispatcher: AlertDispatcher, endpoints: EndpointSet
+        self,
+        config: VerifierConfig,
+        database: Database,
+        dispatcher: AlertDispatcher,
+        endpoints: EndpointSet,
+        metrics: VerifierMetrics,
     ) -> None:
         self._config = config
         self._proposals = ProposalLog(database)
         self._verdicts = VerdictLog(database)
         self._dispatcher = dispatcher
         self._endpoints = endpoints
+        self._metrics = metrics
         self._account: LocalAccount | None = None
 
     @property
@@ -122,6 +129,7 @@ class OutputDuty:
             confirmations=self._config.oracle_confirmations,
             lookback_blocks=self._config.oracle_lookback_blocks,
             poll_interval_s=self._config.oracle_poll_interval_s,
+            on_counts=self._metrics.output_proposals,
             on_early_alert=None if early_alerts is None else early_alerts.wake,
         )
         async with asyncio.TaskGroup() as group:

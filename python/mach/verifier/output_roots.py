@@ -19,7 +19,7 @@ from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Mapping
 
     from mach.chain.connection import L1Client
     from mach.chain.output_oracles import OracleEvents, OutputOracles
@@ -40,8 +40,9 @@ class OutputRootWatch:
     """Follows the proposals, judges each once its block is verified, and has alerts delivered over false ones.
 
     `settled_header` gives the RLP header that the rollup's node has at a height, None while that block may still be
-    replaced: a proposal rests on what L1 holds of the rollup, which an unsafe block need not become. `on_early_alert`
-    is called when a proposal waits for its early alert; None where none is configured.
+    replaced: a proposal rests on what L1 holds of the rollup, which an unsafe block need not become. `on_counts` is
+    told after each turn how many proposals stand in each state. `on_early_alert` is called when a proposal waits for
+    its early alert; None where none is configured.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class OutputRootWatch:
         confirmations: int,
         lookback_blocks: int,
         poll_interval_s: float,
+        on_counts: Callable[[Mapping[str, int]], None] = lambda _counts: None,
         on_early_alert: Callable[[], None] | None = None,
     ) -> None:
         self._w3 = w3
@@ -67,6 +69,7 @@ class OutputRootWatch:
         self._confirmations = confirmations
         self._lookback_blocks = lookback_blocks
         self._poll_interval_s = poll_interval_s
+        self._on_counts = on_counts
         self._on_early_alert = on_early_alert
 
     async def run(self) -> None:
@@ -97,6 +100,7 @@ class OutputRootWatch:
         for proposal in await self._proposals.open(JUDGED_AT_ONCE):
             if proposal.l1_block_number + self._confirmations - 1 <= head:
                 await self._judge(proposal)
+        self._on_counts(await self._proposals.count_by_state())
 
     async def _follow(self, head: int) -> None:
         starts = []
@@ -127,10 +131,12 @@ class OutputRootWatch:
             return
         if verdict.computed_output_root is None:
             await self._conclude_unknown(proposal, "no output root is on record for the block")
+        elif not await self._is_settled(verdict):
+            return
         elif verdict.computed_output_root == proposal.output_root:
             await self._proposals.judge(proposal.key, "agrees", verdict.computed_output_root)
             log.info("output.agrees", **_described(proposal))
-        elif await self._is_settled(verdict):
+        else:
             await self._conclude_mismatch(proposal, verdict.computed_output_root)
 
     async def _is_settled(self, verdict: VerdictRecord) -> bool:

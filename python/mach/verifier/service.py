@@ -79,7 +79,7 @@ async def run_verifier(config: VerifierConfig) -> None:
             page = status_page(metrics.registry, VerifierReadiness(database, endpoints, lag))
             runner, _ = await start_site(page, address.host, address.port)
             stack.push_async_callback(runner.cleanup)
-        outputs = OutputDuty(config, database, dispatcher, endpoints)
+        outputs = OutputDuty(config, database, dispatcher, endpoints, metrics)
         await outputs.check()
         log.info(
             "verifier.started",
