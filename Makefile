@@ -20,10 +20,11 @@ SOLIDITY_SOURCES := $(shell find contracts/src contracts/foundry.toml contracts/
 
 FAULT ?= state-root
 MODE ?= bls
+L2 ?= op-stack
 
 .PHONY: help
 help:
-	@echo "make demo            a devnet where a lie about an L2 block is caught and confirmed on L1 (FAULT=none|state-root|receipts-root|gas-used|tx-result)"
+	@echo "make demo            a devnet where a lie about an L2 block is caught and confirmed on L1 (FAULT=none|state-root|receipts-root|gas-used|tx-result|output-root)"
 	echo "make test            everything CI checks"
 	echo "make test-all        make test, then the slow proofs and soaks"
 	echo "make setup | lint | bench | clean"
@@ -62,11 +63,16 @@ $(ARTIFACTS)/eigenlayer_m2.json: contracts/eigenlayer/Cargo.lock python/mach/cha
 op-geth: | $(STAMPS)/requirements
 	@PYTHONPATH=python $(BIN)/python -m mach.devnet.op_geth
 
+# Minutes of building, once: for the slow tests and for `mach devnet up --l2 ethereum`, which builds it too.
+.PHONY: geth
+geth: | $(STAMPS)/requirements
+	@PYTHONPATH=python $(BIN)/python -m mach.devnet.geth
+
 # ---- the main job -------------------------------------------------------------------------------------------------
 
 .PHONY: demo
 demo: setup
-	@$(BIN)/mach devnet demo --fault $(FAULT) --mode $(MODE)
+	@$(BIN)/mach devnet demo --fault $(FAULT) --mode $(MODE) --l2 $(L2)
 
 # ---- checks -------------------------------------------------------------------------------------------------------
 
@@ -101,7 +107,7 @@ test: setup
 	echo
 	grep -hE '^Ran [0-9]+ test suites|^test result: .* [1-9][0-9]* passed|^=+ .* (passed|failed).* =+$$' $(LOGS)/{contracts,rust,python}.log
 
-test-all: test
+test-all: test geth
 	$(BIN)/python -m pytest -m slow --benchmark-disable
 
 bench: setup

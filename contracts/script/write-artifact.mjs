@@ -5,13 +5,15 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const CONTRACTS = ["MachProxy", "MachServiceManager", "MachServiceManagerRegistry"];
+// What the devnet's L1 and tests put in the place of other people's contracts; none of it is ever deployed elsewhere.
+const DOUBLES = ["DisputeGame", "DisputeGameFactory", "EarlyAlerts", "L2OutputOracle"];
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), "..");
 const defaultTarget = path.join(root, "..", "python", "mach", "chain", "artifacts", "mach_contracts.json");
 const target = path.resolve(process.argv[2] ?? defaultTarget);
 
 const artifacts = {};
-for (const name of CONTRACTS) {
+for (const name of [...CONTRACTS, ...DOUBLES]) {
   const source = path.join(root, "out", `${name}.sol`, `${name}.json`);
   if (!fs.existsSync(source)) {
     console.error(`${path.relative(process.cwd(), source)} is missing: run \`make contracts\``);

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from mach.devnet.accounts import traffic_accounts
+from mach.devnet.geth_node import GethFailedError
 from mach.devnet.layout import Ports
-from mach.devnet.op_geth_node import OpGethFailedError
 from mach.devnet.sequencer import Sequencer, SequencerSettings
 from mach.devnet.traffic import MESSAGE_PASSER, Traffic, TrafficSettings
 from mach.transport.jsonrpc_client import JsonRpcClient
@@ -76,7 +76,7 @@ async def test_a_killed_node_is_reported_and_comes_back_with_its_chain(tmp_path:
             await sequencer.wait_for_block(5)
             assert sequencer.pid is not None
             os.kill(sequencer.pid, signal.SIGKILL)
-            with pytest.raises(OpGethFailedError, match="SIGKILL"):
+            with pytest.raises(GethFailedError, match="SIGKILL"):
                 await running
         assert sequencer.crashed
         before = sequencer.head
@@ -121,7 +121,7 @@ async def test_a_port_in_use_is_named(tmp_path: Path) -> None:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        with pytest.raises(OpGethFailedError, match=f"127.0.0.1:{port}.*another port"):
+        with pytest.raises(GethFailedError, match=f"127.0.0.1:{port}.*another port"):
             await Sequencer(SequencerSettings(tmp_path, http_port=port, auth_port=Ports.free().l2_auth)).start()
 
 
@@ -130,7 +130,7 @@ async def test_a_binary_that_is_none_is_named(tmp_path: Path, monkeypatch: pytes
     impostor.write_text("#!/bin/sh\necho no such option >&2; exit 3\n")
     impostor.chmod(0o755)
     monkeypatch.setenv("MACH_OP_GETH", str(impostor))
-    with pytest.raises(OpGethFailedError, match=r"`op-geth init`.*exit code 3.*no such option"):
+    with pytest.raises(GethFailedError, match=r"`op-geth init`.*exit code 3.*no such option"):
         await Sequencer(settings(tmp_path)).start()
 
 

@@ -150,7 +150,7 @@ async def test_every_single_node_that_is_left_out_is_found_by_its_proof(
 
     monkeypatch.setattr(witness_repair, "key_under", counting)
     async with JsonRpcClient(chain.l2.url) as client:
-        for number in range(3, BLOCKS + 1, 4):
+        for number in range(4, BLOCKS + 1, 3):
             whole = await chain.node.execution_witness(number)
             codes = data_values((await client.call("debug_executionWitness", hex(number)))["codes"], "codes")
             for left_out in set(whole.preimages) - set(codes):

@@ -91,6 +91,30 @@ def test_a_wrong_value_is_named_with_its_key(tmp_path: Path, line: str, told: st
     assert "\n" not in str(caught.value)
 
 
+ADDRESS = "'0x" + "11" * 20 + "'"
+
+
+@pytest.mark.parametrize(
+    ("lines", "told"),
+    [
+        (f"l2_output_oracle: {ADDRESS}", "set eth_rpc_url"),
+        (f"dispute_game_factory: {ADDRESS}", "set eth_rpc_url"),
+        (f"early_alert_contract: {ADDRESS}", "set l2_output_oracle"),
+        (
+            f"eth_rpc_url: http://l1/secret\nl2_output_oracle: {ADDRESS}\nearly_alert_contract: {ADDRESS}",
+            "set early_alert_ecdsa_keystore_path",
+        ),
+        ("oracle_confirmations: 0", "`oracle_confirmations`"),
+    ],
+)
+def test_output_oracles_need_their_l1_and_early_alerts_their_key(tmp_path: Path, lines: str, told: str) -> None:
+    least = "l2_rpc_url: http://x\nlayer2_chain_id: 1\nl2_chain_config: c\n"
+    with pytest.raises(ConfigurationError) as caught:
+        load(VerifierConfig, written(tmp_path, least + lines))
+    assert told in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
 def test_all_missing_keys_are_named_at_once(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match="`l2_rpc_url` is missing; .*`layer2_chain_id` is missing"):
         load(VerifierConfig, written(tmp_path, ""))

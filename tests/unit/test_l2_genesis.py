@@ -9,11 +9,17 @@ from pathlib import Path
 
 import pytest
 
-from mach.devnet import op_geth
 from mach.devnet.assembler import AssemblyError, assemble, deployment
+from mach.devnet.geth import GETH
 from mach.devnet.l2_genesis import FUNDED_BALANCE_WEI, build_genesis, chain_config, write_genesis
-from mach.devnet.op_geth import OpGethUnavailableError, ensure_op_geth
+from mach.devnet.node_builds import NodeBuild, NodeUnavailableError
+from mach.devnet.op_geth import OP_GETH
 
+PINNED = {
+    "op-geth": f"'github.com/ethereum-optimism/op-geth {OP_GETH.version}'",
+    "geth": f"'github.com/ethereum/go-ethereum {GETH.version}'",
+}
+"""What each node's go.mod must hold, for grep."""
 L1_BLOCK = "4200000000000000000000000000000000000015"
 HISTORY = "0000f90827f1c53a10cb7a02335b175320002935"
 FUNDED = "0x70997970C51812dc3A010C7d01b50e0d17dc79C8"
@@ -33,7 +39,7 @@ class TestGenesis:
         }
 
     def test_allocation(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        binary = ensure_op_geth()
+        binary = OP_GETH.ensure()
         monkeypatch.setenv("MACH_CACHE", str(tmp_path))
         first, second = [build_genesis(binary, [FUNDED], timestamp=1_700_000_000) for _ in range(2)]
         assert first == second  # from op-geth, and from the cache
@@ -57,7 +63,7 @@ class TestGenesis:
 
     def test_a_binary_that_is_not_op_geth_is_named(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("MACH_CACHE", str(tmp_path))
-        with pytest.raises(OpGethUnavailableError, match=r"/bin/true.*is /bin/true op-geth"):
+        with pytest.raises(NodeUnavailableError, match=r"/bin/true.*is /bin/true op-geth"):
             build_genesis(Path("/bin/true"), [], timestamp=0)
 
 
@@ -100,11 +106,12 @@ class TestAssembler:
         assert code[offset:] == runtime
 
 
-class TestEnsureOpGeth:
+@pytest.mark.parametrize("node", [OP_GETH, GETH], ids=lambda node: node.name)
+class TestNodeBuilds:
     """Which binary is taken, and what a build does. The Go command is a script here: a build takes minutes."""
 
     @pytest.fixture
-    def go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    def go(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, node: NodeBuild) -> Path:
         """A `go` in front of the PATH that tells a version, counts its builds, and writes what it was to build."""
         folder = tmp_path / "bin"
         folder.mkdir()
@@ -112,7 +119,8 @@ class TestEnsureOpGeth:
         script.write_text(
             "#!/bin/sh\n"
             f'[ "$1" = version ] && {{ cat {tmp_path}/version; exit 0; }}\n'
-            "grep -q github.com/ethereum-optimism/op-geth go.mod && [ -s go.sum ] || exit 9\n"
+            "grep -q 'tool github.com/ethereum/go-ethereum/cmd/geth' go.mod && [ -s go.sum ] || exit 9\n"
+            f"grep -q {PINNED[node.name]} go.mod || exit 9\n"
             f"echo build >> {tmp_path}/builds\n"
             f"[ -e {tmp_path}/broken ] && {{ echo no route to proxy >&2; exit 1; }}\n"
             'while [ "$1" != -o ]; do shift; done\n'
@@ -122,48 +130,52 @@ class TestEnsureOpGeth:
         (tmp_path / "version").write_text("go version go1.26.8 linux/amd64\n")
         monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
         monkeypatch.setenv("MACH_CACHE", str(tmp_path / "cache"))
-        monkeypatch.delenv("MACH_OP_GETH", raising=False)
+        monkeypatch.delenv(node.override, raising=False)
         return tmp_path
 
-    def test_two_builders_build_once(self, go: Path) -> None:
+    def test_two_builders_build_once(self, node: NodeBuild, go: Path) -> None:
         found: list[Path] = []
-        builders = [threading.Thread(target=lambda: found.append(ensure_op_geth())) for _ in range(4)]
+        builders = [threading.Thread(target=lambda: found.append(node.ensure())) for _ in range(4)]
         for builder in builders:
             builder.start()
         for builder in builders:
             builder.join()
-        assert set(found) == {go / "cache" / "bin" / f"op-geth-{op_geth.OP_GETH_VERSION}"}
+        assert set(found) == {go / "cache" / "bin" / f"{node.name}-{node.version}"}
         assert (go / "builds").read_text() == "build\n"
         assert os.access(found[0], os.X_OK)
 
-    def test_a_failed_build_leaves_nothing_and_says_why(self, go: Path) -> None:
+    def test_a_failed_build_leaves_nothing_and_says_why(self, node: NodeBuild, go: Path) -> None:
         (go / "broken").touch()
-        with pytest.raises(OpGethUnavailableError, match=r"ended with 1: no route to proxy.*MACH_OP_GETH"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match=rf"ended with 1: no route to proxy.*{node.override}"):
+            node.ensure()
         assert [entry.name for entry in (go / "cache" / "bin").iterdir() if not entry.name.endswith(".lock")] == []
 
-    def test_a_go_that_is_too_old_is_refused(self, go: Path) -> None:
+    def test_a_go_that_is_too_old_is_refused(self, node: NodeBuild, go: Path) -> None:
         (go / "version").write_text("go version go1.19.8 linux/amd64\n")
-        with pytest.raises(OpGethUnavailableError, match=r"needs Go 1\.24 or newer.*go1\.19\.8"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match=r"needs Go 1\.24 or newer.*go1\.19\.8"):
+            node.ensure()
         assert not (go / "builds").exists()
 
-    def test_no_go_at_all(self, go: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def test_no_go_at_all(
+        self, node: NodeBuild, go: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    ) -> None:
         monkeypatch.setenv("PATH", str(go))
-        assert op_geth.main() == 2
+        assert node.main() == 2
         told = capsys.readouterr()
         assert told.out == ""
         assert told.err.count("\n") == 1
         assert "no `go` is on PATH" in told.err
 
-    def test_an_override_is_taken_or_refused(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setenv("MACH_OP_GETH", str(go / "bin" / "go"))
-        assert ensure_op_geth() == go / "bin" / "go"
-        monkeypatch.setenv("MACH_OP_GETH", str(go / "version"))
-        with pytest.raises(OpGethUnavailableError, match="MACH_OP_GETH.*no executable file"):
-            ensure_op_geth()
+    def test_an_override_is_taken_or_refused(self, node: NodeBuild, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv(node.override, str(go / "bin" / "go"))
+        assert node.ensure() == go / "bin" / "go"
+        monkeypatch.setenv(node.override, str(go / "version"))
+        with pytest.raises(NodeUnavailableError, match=f"{node.override}.*no executable file"):
+            node.ensure()
 
-    def test_a_cache_that_cannot_be_written_is_named(self, go: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_a_cache_that_cannot_be_written_is_named(
+        self, node: NodeBuild, go: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         monkeypatch.setenv("MACH_CACHE", str(go / "version"))
-        with pytest.raises(OpGethUnavailableError, match="MACH_CACHE"):
-            ensure_op_geth()
+        with pytest.raises(NodeUnavailableError, match="MACH_CACHE"):
+            node.ensure()

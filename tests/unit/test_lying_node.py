@@ -29,7 +29,7 @@ from mach.devnet.block_encoding import (
     receipts_root,
     union_of_blooms,
 )
-from mach.devnet.faults import Fault, FaultKind, FaultSyntaxError, parse_fault, tell
+from mach.devnet.faults import Fault, FaultKind, FaultSyntaxError, ProposerFault, parse_fault, tell
 from mach.devnet.lying_node import MAX_REQUEST_BYTES, LyingNode
 from mach.errors import ConfigurationError
 from mach.protocol.hashing import keccak256
@@ -59,6 +59,11 @@ class TestParseFault:
         assert parse_fault(kind.value) == Fault(kind)
         assert parse_fault(f"{kind.value}@12") == Fault(kind, 12) == Fault(kind).at(12)
         assert str(parse_fault(f"{kind.value}@12")) == f"{kind.value}@12"
+
+    def test_the_proposers_lie(self) -> None:
+        assert parse_fault("output-root") == ProposerFault()
+        assert parse_fault("output-root@12") == ProposerFault(12) == ProposerFault().at(12)
+        assert str(parse_fault("output-root@12")) == "output-root@12"
 
     @pytest.mark.parametrize(
         "text",

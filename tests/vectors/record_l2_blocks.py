@@ -35,7 +35,7 @@ from mach.devnet.contracts import TargetCall
 from mach.devnet.faults import Fault, FaultKind
 from mach.devnet.layout import Ports
 from mach.devnet.lying_node import LyingNode
-from mach.devnet.op_geth import OP_GETH_VERSION
+from mach.devnet.op_geth import OP_GETH
 from mach.devnet.sequencer import Sequencer, SequencerSettings
 from mach.devnet.traffic import MESSAGE_PASSER, Traffic, TrafficSettings
 from mach.transport.jsonrpc_client import JsonRpcClient
@@ -133,7 +133,7 @@ async def record(name: str, number: int, node: JsonRpcClient, chain_config: str,
         "ancestors": ancestors,
         "receipts": receipts,
         "expect": expect,
-        "source": f"op-geth {OP_GETH_VERSION}, devnet traffic with seed {SEED}, block {number}; record_l2_blocks.py",
+        "source": f"op-geth {OP_GETH.version}, devnet traffic with seed {SEED}, block {number}; record_l2_blocks.py",
     }
     path = FOLDER / f"{name}.json.gz"
     path.write_bytes(gzip.compress(json.dumps(vector, indent=1).encode(), mtime=0))

@@ -18,7 +18,8 @@ from rich.table import Table
 from mach.cli.logs import configure_logging
 from mach.cli.running import run_until_signal
 from mach.devnet.demo import DemoResult, run_demo
-from mach.devnet.faults import Fault, parse_fault
+from mach.devnet.faults import Fault, ProposerFault, parse_fault
+from mach.devnet.l2_stacks import L2Kind
 from mach.devnet.layout import LOOPBACK, Layout, Ports
 from mach.devnet.live_view import LiveView
 from mach.devnet.story import Story
@@ -41,7 +42,17 @@ FAULT = click.option(
     default=NO_FAULT,
     show_default=True,
     metavar="KIND[@BLOCK]",
-    help="The lie that verifiers are served: state-root, receipts-root, gas-used, tx-result or none.",
+    help="The lie: state-root, receipts-root, gas-used or tx-result of a block as verifiers are served it, "
+    "output-root of a block as it is proposed on L1, or none.",
+)
+
+L2 = click.option(
+    "--l2",
+    "l2_kind",
+    type=click.Choice([kind.value for kind in L2Kind]),
+    default=L2Kind.OP_STACK.value,
+    show_default=True,
+    help="The L2: op-geth with deposits, withdrawals and output roots, or geth. The first time, its node is built.",
 )
 
 
@@ -53,12 +64,13 @@ def devnet() -> None:
 @devnet.command()
 @FOLDER
 @FAULT
+@L2
 @click.option("--only", type=click.Choice(["chains"]), help="Leave Mach's services out, to run them by hand.")
 @click.option("--free-ports", is_flag=True, help="Take any free ports instead of the usual ones.")
 @click.option(
     "--block-time", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Of the L2, seconds."
 )
-def up(folder: Path, fault: str, only: str | None, free_ports: bool, block_time: float) -> None:
+def up(folder: Path, fault: str, l2_kind: str, only: str | None, free_ports: bool, block_time: float) -> None:
     """Start the devnet and show what happens until Ctrl-C."""
     lie = read_fault(fault)
     if lie is not None and lie.block_number is None:
@@ -69,6 +81,7 @@ def up(folder: Path, fault: str, only: str | None, free_ports: bool, block_time:
         l2_block_time_s=block_time,
         services=only != "chains",
         fault=lie,
+        l2_kind=L2Kind(l2_kind),
     )
     configure_logging("auto", "error")
     run_until_signal(lambda: _up(options))
@@ -141,16 +154,17 @@ def down(folder: Path) -> None:
 @devnet.command()
 @FOLDER
 @FAULT
+@L2
 @click.option("--mode", type=click.Choice(["bls"]), default="bls", show_default=True, help="How alerts are confirmed.")
 @click.option(
     "--block-time", type=click.FloatRange(0.05, 60), default=1.0, show_default=True, help="Of the L2, seconds."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result for programs.")
-def demo(folder: Path, fault: str, mode: str, block_time: float, as_json: bool) -> None:
-    """Catch a lie about an L2 block, from the lie to AlertConfirmed on L1, then end everything."""
+def demo(folder: Path, fault: str, l2_kind: str, mode: str, block_time: float, as_json: bool) -> None:
+    """Catch a lie about an L2 block or its output root, up to AlertConfirmed on L1, then end everything."""
     del mode  # one so far; click has checked it
     lie = read_fault(fault)
-    options = DevnetOptions(folder, Ports.free(), l2_block_time_s=block_time)
+    options = DevnetOptions(folder, Ports.free(), l2_block_time_s=block_time, l2_kind=L2Kind(l2_kind), fault=lie)
     configure_logging("auto", "error")
     results: list[DemoResult] = []
     console = Console(stderr=True) if as_json else Console()
@@ -164,7 +178,7 @@ def demo(folder: Path, fault: str, mode: str, block_time: float, as_json: bool) 
     show_result(results[0], as_json)
 
 
-def read_fault(text: str) -> Fault | None:
+def read_fault(text: str) -> Fault | ProposerFault | None:
     """The fault of `--fault`; None for `none`."""
     return None if text == NO_FAULT else parse_fault(text)
 
@@ -182,15 +196,20 @@ def show_result(result: DemoResult, as_json: bool) -> None:
         "blocks found VALID by all verifiers": f"{result.blocks_verified} ({result.transactions} transactions)",
         "alerts on L1": str(result.alerts_on_chain),
     }
+    if result.outputs_agree:
+        rows["output roots on L1 found true by all"] = str(result.outputs_agree)
     if result.fault is not None:
         rows |= {
             "the lie": str(result.fault),
-            "verdict": "INVALID · " + "\n".join(result.fields),
+            "verdict": ("FALSE OUTPUT · " if isinstance(result.fault, ProposerFault) else "INVALID · ")
+            + "\n".join(result.fields),
             "alert": str(result.alert_hash),
             "signed by": ", ".join(result.signers),
             "L1 transaction": str(result.tx_hash),
             "L1 block, gas": f"{result.l1_block}, {result.gas_used}",
         }
+        if result.early_alerts:
+            rows["early alert"] = ", ".join(result.early_alerts)
     rows["seconds from start"] = f"{result.seconds:.1f}"
     for label, value in rows.items():
         table.add_row(label, str(value))

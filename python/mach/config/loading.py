@@ -84,7 +84,8 @@ def describe(error: ValidationError, path: Path | None) -> str:
                 faults.append(f"`{key}` is not a known key (misspelt?)")
             case _:
                 message = fault["msg"].removeprefix("Value error, ")
-                secret = any(word in key for word in ("key", "password", "token"))
+                # What is wrong with the whole has the whole for its value, with every secret in it.
+                secret = not fault["loc"] or any(word in key for word in ("key", "password", "token"))
                 value = "" if secret else f" (got {fault['input']!r})"
                 faults.append(f"`{key}`: {message}{value}")
     where = str(path) if path is not None else "configuration"

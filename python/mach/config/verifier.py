@@ -11,6 +11,7 @@ from mach.config.values import (
     ChainId,
     CommaSeparated,
     FilePath,
+    HexAddress,
     HexHash,
     HttpUrl,
     Listen,
@@ -71,12 +72,53 @@ class VerifierConfig(ServiceConfig):
         default=None, description="/metrics, /healthz and /readyz; off when not given"
     )
 
+    eth_rpc_url: HttpUrl | None = Field(
+        default=None, description="the L1 on which output roots are proposed; needed only to watch those"
+    )
+    layer1_chain_id: ChainId | None = Field(default=None, description="checked against the L1 node when given")
+    l2_output_oracle: HexAddress | None = Field(
+        default=None, description="L2OutputOracle whose proposals are compared with the verified blocks"
+    )
+    dispute_game_factory: HexAddress | None = Field(
+        default=None, description="DisputeGameFactory whose games are compared with the verified blocks"
+    )
+    oracle_poll_interval_s: Seconds = Field(default=2.0, description="how often L1 is asked for new proposals")
+    oracle_confirmations: Annotated[int, Field(ge=1, le=64)] = Field(
+        default=3,
+        description="L1 blocks, its own included, that a proposal must be in before it is judged: an alert over one "
+        "that a reorganisation takes back would be a false one",
+    )
+    oracle_lookback_blocks: Annotated[int, Field(ge=1)] = Field(
+        default=7200, description="how far back, in L1 blocks, proposals are read on an empty database"
+    )
+    early_alert_contract: HexAddress | None = Field(
+        default=None,
+        description="contract that is told of a false output of l2_output_oracle at once, by its "
+        "alertBlockOutputOracleMismatch",
+    )
+    early_alert_ecdsa_keystore_path: FilePath | None = Field(
+        default=None, description="web3 V3 keystore of the account that sends early alerts"
+    )
+    early_alert_ecdsa_keystore_password_file: FilePath | None = None
+
     @field_validator("l2_rpc_url", "witness_sources")
     @classmethod
     def _each_once(cls, value: list[str]) -> list[str]:
         if len(set(value)) < len(value):
             raise ValueError("must not name the same one twice")
         return value
+
+    @model_validator(mode="after")
+    def _l1_for_oracles(self) -> Self:
+        watched = self.l2_output_oracle is not None or self.dispute_game_factory is not None
+        if watched and self.eth_rpc_url is None:
+            raise ValueError("l2_output_oracle or dispute_game_factory is set: set eth_rpc_url to a node of their L1")
+        if self.early_alert_contract is not None:
+            if self.l2_output_oracle is None:
+                raise ValueError("early_alert_contract is set: set l2_output_oracle, whose outputs it is told about")
+            if self.early_alert_ecdsa_keystore_path is None:
+                raise ValueError("early_alert_contract is set: set early_alert_ecdsa_keystore_path to the sender's key")
+        return self
 
     @model_validator(mode="after")
     def _folder_for_files(self) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final
 
+import rlp
 from eth_account import Account
 
 from mach.protocol.hashing import keccak256
@@ -31,8 +32,23 @@ def traffic_accounts() -> tuple[LocalAccount, ...]:
     )
 
 
+@cache
+def blob_account() -> LocalAccount:
+    """The account that sends blobs: a node holds one account's transactions in one pool, and blobs have their own."""
+    account: LocalAccount = Account.from_key(keccak256(b"mach devnet blob account"))
+    return account
+
+
+@cache
+def traffic_target() -> str:
+    """Address (hex) of the contract that most traffic calls: the first that the first traffic account creates."""
+    creator = bytes.fromhex(traffic_accounts()[0].address[2:])
+    encoded: bytes = rlp.encode([creator, b""])
+    return "0x" + keccak256(encoded)[12:].hex()
+
+
 FUNDED_ADDRESSES: Final[tuple[str, ...]] = (
     *DEVELOPER_ADDRESSES,
-    *(account.address for account in traffic_accounts()),
+    *(account.address for account in (*traffic_accounts(), blob_account())),
 )
 """Who holds ether at genesis."""

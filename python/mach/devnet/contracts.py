@@ -56,6 +56,8 @@ _TRAFFIC_TARGET: Final = """
         DUP1 PUSH 2 EQ PUSH @store_and_revert JUMPI
         DUP1 PUSH 3 EQ PUSH @ephemeral JUMPI
         DUP1 PUSH 4 EQ PUSH @observe JUMPI
+        DUP1 PUSH 6 EQ PUSH @precompile JUMPI
+        DUP1 PUSH 7 EQ PUSH @blobs JUMPI
         PUSH @compute JUMPI
         STOP                                   ; an empty call: a plain deposit of ether
 
@@ -119,6 +121,23 @@ compute:
         PUSH 96 PUSH 0x200 KECCAK256
         PUSH 96 PUSH 0x200 LOG1
         STOP
+
+; precompile: calls the address that the call names with what follows from byte 64 on, with bounded gas, since a failing
+; precompile takes it all. Stores whether it went well, and the hash of what it answered.
+precompile:
+        PUSH 64 CALLDATASIZE SUB
+        DUP1 PUSH 64 PUSH 0 CALLDATACOPY
+        PUSH 0 PUSH 0 DUP3 PUSH 0 PUSH 32 CALLDATALOAD PUSH 200000 STATICCALL
+        PUSH 14 SSTORE
+        RETURNDATASIZE PUSH 0 PUSH 0 RETURNDATACOPY
+        RETURNDATASIZE PUSH 0 KECCAK256 PUSH 15 SSTORE
+        STOP
+
+; blobs: stores the versioned hash of the transaction's blob that the call names by position, and a blob's price.
+blobs:
+        PUSH 32 CALLDATALOAD BLOBHASH PUSH 16 SSTORE
+        BLOBBASEFEE PUSH 17 SSTORE
+        STOP
 """
 
 
@@ -131,13 +150,16 @@ class TargetCall(IntEnum):
     EPHEMERAL = 3
     OBSERVE = 4
     COMPUTE = 5
+    PRECOMPILE = 6
+    BLOBS = 7
 
 
 def target_calldata(call: TargetCall, words: Sequence[int] = ()) -> bytes:
     """Calldata for the traffic target: the call and its arguments, 32 bytes each.
 
     `STORE` and `STORE_AND_REVERT` take keys and values in turn, `OBSERVE` a distance in blocks and an address,
-    `COMPUTE` up to 15 words of any content.
+    `COMPUTE` up to 15 words of any content, `BLOBS` a blob's position in its transaction. `PRECOMPILE` takes an
+    address, and any bytes after it.
     """
     return b"".join(word.to_bytes(32, "big") for word in (call, *words))
 

@@ -1,4 +1,7 @@
-"""`make demo`: a devnet on which a lie about an L2 block is caught, signed by a quorum and confirmed on L1."""
+"""`make demo`: a devnet on which a lie is caught, signed by a quorum and confirmed on L1.
+
+The lie is a block that an L2 node falsifies, or an output root that the proposer does.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from mach.chain.connection import connection
 from mach.chain.service_manager import ServiceManager
+from mach.devnet.faults import Fault, ProposerFault
 from mach.devnet.l2_genesis import L2_CHAIN_ID
 from mach.devnet.layout import L1_CHAIN_ID, OPERATORS
 from mach.devnet.live_view import LiveView
@@ -20,8 +24,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
-    from mach.devnet.faults import Fault
-    from mach.devnet.story import AlertStory
+    from mach.devnet.story import AlertStory, VerifierStory
 
 WARM_UP_BLOCKS: Final = 3
 FAULT_AHEAD: Final = 2
@@ -50,16 +53,20 @@ class DemoResult:
     transactions: int
     alerts_on_chain: int
     seconds: float
-    fault: Fault | None = None
+    outputs_agree: int = 0
+    fault: Fault | ProposerFault | None = None
     fields: tuple[str, ...] = ()
     alert_hash: str | None = None
     signers: tuple[str, ...] = ()
     tx_hash: str | None = None
     l1_block: int | None = None
     gas_used: int | None = None
+    early_alerts: tuple[str, ...] = ()
 
 
-async def run_demo(options: DevnetOptions, fault: Fault | None, console: Console | None = None) -> DemoResult:
+async def run_demo(
+    options: DevnetOptions, fault: Fault | ProposerFault | None, console: Console | None = None
+) -> DemoResult:
     """Runs the devnet until the alert stands on L1 or, without a fault, until 50 blocks were found valid by everyone.
 
     Raises `DemoFailedError` when what is seen is not what was promised, `DemoTimeoutError`, and
@@ -88,22 +95,27 @@ async def run_demo(options: DevnetOptions, fault: Fault | None, console: Console
     return result
 
 
-async def _tell(net: Devnet, story: Story, view: LiveView, fault: Fault | None) -> DemoResult:
+async def _tell(net: Devnet, story: Story, view: LiveView, fault: Fault | ProposerFault | None) -> DemoResult:
     if fault is None:
         await _until(lambda: _least_valid(story) >= BLOCKS_WITHOUT_FAULT)
     else:
         await _until(lambda: _least_valid(story) >= WARM_UP_BLOCKS)
-        if fault.block_number is None:
-            fault = fault.at(net.sequencer.head.number + FAULT_AHEAD)
-            net.lying_node.set_fault(fault)
-        story.say("lying node", f"will serve a falsified block {fault.block_number}: {fault.kind}", "bold magenta")
+        if isinstance(fault, ProposerFault) and fault.block_number is None:
+            await _until(lambda: all(verifier.outputs_agree for verifier in story.verifiers.values()))
+        if fault.block_number is None or isinstance(fault, ProposerFault):
+            chosen = fault.block_number or net.sequencer.head.number + FAULT_AHEAD
+            fault = net.set_fault(fault.at(chosen))
+        if isinstance(fault, ProposerFault):
+            story.say("proposer", f"will lie on L1 about the output root of block {fault.block_number}", "bold magenta")
+        else:
+            story.say("lying node", f"will serve a falsified block {fault.block_number}: {fault.kind}", "bold magenta")
         view.refresh()
         await _until(lambda: any(alert.confirmed_block or alert.failed for alert in story.alerts.values()))
         await _until(lambda: _all_found(story, fault))
     return await _read_back(net, story, fault)
 
 
-async def _read_back(net: Devnet, story: Story, fault: Fault | None) -> DemoResult:
+async def _read_back(net: Devnet, story: Story, fault: Fault | ProposerFault | None) -> DemoResult:
     """The end, by the contract's own word."""
     async with connection(net.l1_url, L1_CHAIN_ID) as w3:
         manager = ServiceManager(w3, net.deployment)
@@ -115,21 +127,25 @@ async def _read_back(net: Devnet, story: Story, fault: Fault | None) -> DemoResu
         alerts_on_chain=on_chain,
         seconds=story.seconds,
     )
-    wrong = {block for verifier in story.verifiers.values() for block in verifier.invalid}
-    if fault is None:
-        if on_chain or wrong:
-            raise DemoFailedError(
-                f"no fault was asked for, yet {on_chain} alerts stand and blocks {sorted(wrong)} failed"
-            )
-        return result
-    if wrong != {fault.block_number} or on_chain != 1:
+    false_blocks = {block for verifier in story.verifiers.values() for block in verifier.invalid}
+    false_outputs = {block for verifier in story.verifiers.values() for block in verifier.false_outputs}
+    result = replace(result, outputs_agree=min(verifier.outputs_agree for verifier in story.verifiers.values()))
+    told_of = set() if fault is None else {fault.block_number}
+    on_l1 = isinstance(fault, ProposerFault)
+    if false_blocks != (set() if on_l1 else told_of) or false_outputs != (told_of if on_l1 else set()):
         raise DemoFailedError(
-            f"the lie was about block {fault.block_number}; blocks {sorted(wrong)} were found, {on_chain} alerts stand"
+            f"the lie was {fault or 'none'}; blocks {sorted(false_blocks)} were found false, and the output roots of "
+            f"blocks {sorted(false_outputs)}"
         )
+    if on_chain != len(told_of):
+        raise DemoFailedError(f"the lie was {fault or 'none'}; {on_chain} alerts stand on L1")
+    if fault is None:
+        return result
     alert_hash = "0x" + hashes[0].hex()
     alert: AlertStory | None = story.alerts.get(alert_hash)
-    mismatches = next(iter(story.verifiers.values())).invalid[fault.block_number or 0]
-    if alert is None or not any(text.startswith(fault.kind.expected_field) for text in mismatches):
+    mismatches = _found(next(iter(story.verifiers.values())), fault)
+    fits = isinstance(fault, ProposerFault) or any(text.startswith(fault.kind.expected_field) for text in mismatches)
+    if alert is None or not fits:
         raise DemoFailedError(f"alert {alert_hash} on chain does not fit the lie {fault}: {mismatches}")
     return replace(
         result,
@@ -140,6 +156,7 @@ async def _read_back(net: Devnet, story: Story, fault: Fault | None) -> DemoResu
         tx_hash=alert.tx_hash,
         l1_block=alert.confirmed_block,
         gas_used=alert.gas_used,
+        early_alerts=tuple(story.early_alerts),
     )
 
 
@@ -149,8 +166,15 @@ def _least_valid(story: Story) -> int:
     return min(verifier.valid for verifier in story.verifiers.values())
 
 
-def _all_found(story: Story, fault: Fault) -> bool:
-    return all(fault.block_number in verifier.invalid for verifier in story.verifiers.values())
+def _found(verifier: VerifierStory, fault: Fault | ProposerFault) -> list[str]:
+    """What a verifier says of the lie; nothing as long as it has not seen it."""
+    found = verifier.false_outputs if isinstance(fault, ProposerFault) else verifier.invalid
+    return found.get(fault.block_number or 0, [])
+
+
+def _all_found(story: Story, fault: Fault | ProposerFault) -> bool:
+    everyone = all(_found(verifier, fault) for verifier in story.verifiers.values())
+    return everyone and (bool(story.early_alerts) or not isinstance(fault, ProposerFault))
 
 
 async def _until(condition: Callable[[], bool]) -> None:

@@ -11,15 +11,18 @@ from typing import Final
 
 import rlp
 
-from mach.devnet.contracts import JOVIAN_SELECTOR
+from mach.devnet.contracts import JOVIAN_SELECTOR, TargetCall, target_calldata
 from mach.protocol.hashing import keccak256
 
 DEPOSIT_TYPE: Final = 0x7E
 DEPOSITOR: Final = bytes.fromhex("deaddeaddeaddeaddeaddeaddeaddeaddead0001")
+MESSAGE_PASSER: Final = bytes.fromhex("4200000000000000000000000000000000000016")
 L1_BLOCK: Final = bytes.fromhex("4200000000000000000000000000000000000015")
 
 _L1_INFO_GAS: Final = 1_000_000
 _USER_GAS: Final = 100_000
+_WITHDRAWAL_GAS: Final = 300_000
+_STARVED_GAS: Final = 60_000
 _BLOCKS_PER_ORIGIN: Final = 6
 _FIRST_ORIGIN_TIMESTAMP: Final = 1_700_000_000
 _L1_BLOCK_TIME_S: Final = 12
@@ -120,20 +123,30 @@ def l1_info_deposit(origin: L1Origin) -> Deposit:
     )
 
 
-def user_deposit(origin: L1Origin, log_index: int) -> Deposit:
-    """A deposit that a user made on L1 with the event `log_index`.
+def user_deposit(origin: L1Origin, log_index: int, target: bytes) -> Deposit:
+    """A deposit that a user made on L1 with the event `log_index`; `target` is the traffic target's address, 20 bytes.
 
-    The three kinds alternate: ether minted and sent on; a call that fails, whose mint stays; a contract creation.
+    The kinds alternate: ether minted and sent on; a call that fails, whose mint stays; a contract creation; a call that
+    writes storage and logs; a withdrawal that L1 starts; a call that runs out of gas.
     """
     source_hash = _source_hash(_USER_DEPOSITED, origin, log_index)
     sender = source_hash[:20]
-    match log_index % 3:
+    match log_index % 6:
         case 0:
             return Deposit(source_hash, sender, source_hash[12:], 10**18, 4 * 10**17, _USER_GAS, b"")
         case 1:
             return Deposit(source_hash, sender, source_hash[12:], 10**15, 10**18, _USER_GAS, b"")
-        case _:
+        case 2:
             return Deposit(source_hash, sender, b"", 10**16, 1, _USER_GAS, bytes.fromhex("60015f5500"))
+        case 3:
+            data = target_calldata(TargetCall.STORE, [log_index % 48, log_index])
+            return Deposit(source_hash, sender, target, 10**15, 0, _USER_GAS, data)
+        case 4:
+            return Deposit(source_hash, sender, MESSAGE_PASSER, 10**15, 10**14, _WITHDRAWAL_GAS, b"")
+        case _:
+            words = [word for slot in range(6) for word in (64 + slot, 1)]
+            data = target_calldata(TargetCall.STORE, words)
+            return Deposit(source_hash, sender, target, 0, 0, _STARVED_GAS, data)
 
 
 def _source_hash(domain: int, origin: L1Origin, index: int) -> bytes:

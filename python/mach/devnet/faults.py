@@ -1,4 +1,4 @@
-"""The lies that the devnet's lying node can tell about one block, and how each is made to hash."""
+"""The lies that the devnet can tell: its lying node's about one block, made to hash, and its proposer's on L1."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class FaultSyntaxError(ConfigurationError):
 
 
 class FaultKind(StrEnum):
-    """What is falsified."""
+    """What the lying node falsifies."""
 
     STATE_ROOT = "state-root"
     RECEIPTS_ROOT = "receipts-root"
@@ -48,9 +48,27 @@ class FaultKind(StrEnum):
         return "receipts_root" if self is FaultKind.TX_RESULT else self.value.replace("-", "_")
 
 
+PROPOSER_FAULT: Final = "output-root"
+"""The lie that is told on L1: the proposer puts a false output root there."""
+
+
+@dataclass(frozen=True)
+class ProposerFault:
+    """The proposer's lie, and the block it is about: none as long as nobody has chosen one."""
+
+    block_number: int | None = None
+
+    def at(self, block_number: int) -> ProposerFault:
+        """The same lie about the block `block_number`."""
+        return replace(self, block_number=block_number)
+
+    def __str__(self) -> str:
+        return PROPOSER_FAULT if self.block_number is None else f"{PROPOSER_FAULT}@{self.block_number}"
+
+
 @dataclass(frozen=True)
 class Fault:
-    """A lie, and the block it is about: none as long as nobody has chosen one."""
+    """A lie of the lying node, and the block it is about: none as long as nobody has chosen one."""
 
     kind: FaultKind
     block_number: int | None = None
@@ -63,18 +81,20 @@ class Fault:
         return self.kind if self.block_number is None else f"{self.kind}@{self.block_number}"
 
 
-def parse_fault(text: str) -> Fault:
-    """Reads `state-root|receipts-root|gas-used|tx-result`, with or without `@BLOCK` (decimal, from 1 on).
+def parse_fault(text: str) -> Fault | ProposerFault:
+    """Reads `state-root|receipts-root|gas-used|tx-result|output-root`, with or without `@BLOCK` (decimal, from 1 on).
 
     Raises:
         FaultSyntaxError: anything else.
     """
-    kinds = "|".join(FaultKind)
+    kinds = "|".join([*FaultKind, PROPOSER_FAULT])
     match = re.fullmatch(rf"({kinds})(?:@([0-9]{{1,19}}))?", text, re.ASCII)
     block_number = None if match is None or match[2] is None else int(match[2])
     if match is None or (block_number is not None and not 1 <= block_number <= _HIGHEST_BLOCK):
         shown = text if len(text) <= 80 else text[:80] + "…"
         raise FaultSyntaxError(f"{shown!r} is no fault: write {kinds}, with @BLOCK for a certain block (from 1 on)")
+    if match[1] == PROPOSER_FAULT:
+        return ProposerFault(block_number)
     return Fault(FaultKind(match[1]), block_number)
 
 

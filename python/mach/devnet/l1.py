@@ -19,10 +19,13 @@ from mach.chain.operators import (
 )
 from mach.chain.sender import TransactionSender
 from mach.devnet.layout import L1_CHAIN_ID, OPERATORS, Layout
+from mach.devnet.services import EARLY_ALERTER
 from mach.keys import ScryptCost, create_ecdsa_key, save_bls_keystore, save_ecdsa_keystore
 from mach.keys.files import write_new_private_file
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from eth_account.signers.local import LocalAccount
 
     from mach.chain.connection import L1Client
@@ -50,7 +53,8 @@ async def prepare_l1(rpc_url: str, layout: Layout, rollup_chain_id: int) -> tupl
         DevnetOperator(f"operator{number}", create_ecdsa_key(), SecretKey.generate())
         for number in range(1, OPERATORS + 1)
     ]
-    await asyncio.to_thread(write_keys, layout, confirmer, operators)
+    early_alerter = create_ecdsa_key()
+    await asyncio.to_thread(write_keys, layout, {"aggregator": confirmer, EARLY_ALERTER: early_alerter}, operators)
     async with connection(rpc_url, L1_CHAIN_ID) as w3:
         sender = TransactionSender(w3, Account.from_key(DEPLOYER), L1_CHAIN_ID)
         deployment = await deploy(
@@ -58,7 +62,8 @@ async def prepare_l1(rpc_url: str, layout: Layout, rollup_chain_id: int) -> tupl
         )
         addresses = [str(operator.account.address) for operator in operators]
         await fund_operators(sender, deployment, addresses, ether_wei=ETHER_WEI, tokens_wei=STAKE_WEI)
-        await fund_operators(sender, deployment, [str(confirmer.address)], ether_wei=ETHER_WEI, tokens_wei=0)
+        others = [str(confirmer.address), str(early_alerter.address)]
+        await fund_operators(sender, deployment, others, ether_wei=ETHER_WEI, tokens_wei=0)
         await allow_operators(sender, deployment, addresses)
         await asyncio.gather(*(register(w3, deployment, operator) for operator in operators))
     deployment.write(layout.deployment)
@@ -73,10 +78,11 @@ async def register(w3: L1Client, deployment: DeployOutput, operator: DevnetOpera
     await register_with_avs(sender, deployment, operator.secret_key, socket=f"{operator.name}.devnet")
 
 
-def write_keys(layout: Layout, confirmer: LocalAccount, operators: list[DevnetOperator]) -> None:
+def write_keys(layout: Layout, others: Mapping[str, LocalAccount], operators: list[DevnetOperator]) -> None:
     """Every key as a keystore with its password beside it: a devnet's keys guard nothing."""
-    save_ecdsa_keystore(layout.ecdsa_key("aggregator"), confirmer, _password(), cost=ScryptCost.LIGHT)
-    write_new_private_file(layout.password("aggregator"), DEVNET_PASSWORD)
+    for name, account in others.items():
+        save_ecdsa_keystore(layout.ecdsa_key(name), account, _password(), cost=ScryptCost.LIGHT)
+        write_new_private_file(layout.password(name), DEVNET_PASSWORD)
     for operator in operators:
         save_ecdsa_keystore(layout.ecdsa_key(operator.name), operator.account, _password(), cost=ScryptCost.LIGHT)
         save_bls_keystore(layout.bls_key(operator.name), operator.secret_key, _password(), cost=ScryptCost.LIGHT)

@@ -1,4 +1,4 @@
-"""The genesis of the devnet's L2: an OP Stack chain with every fork through Jovian active from block 0.
+"""The genesis of the devnet's OP Stack L2: a chain with every fork through Jovian active from block 0.
 
 The predeploys come out of op-geth itself (its registry holds the genesis of Unichain Sepolia), so no contract code is
 kept in this repository but the two that the template lacks: the EIP-2935 history contract, without which op-geth's
@@ -14,11 +14,14 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from mach.devnet.contracts import l1_block_code
-from mach.devnet.op_geth import OP_GETH_VERSION, OpGethUnavailableError, cache_directory
+from mach.devnet.node_builds import NodeUnavailableError, cache_directory
+from mach.devnet.op_geth import OP_GETH
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
+
+    from mach.devnet.node_builds import NodeBuild
 
 L2_CHAIN_ID: Final = 901
 GENESIS_FILE: Final = "genesis.json"
@@ -112,7 +115,7 @@ def build_genesis(op_geth: Path, funded: Iterable[str], *, timestamp: int, chain
     Blocks for a fraction of a second, the first time with a new cache for longer.
 
     Raises:
-        OpGethUnavailableError: op-geth does not give its template genesis.
+        NodeUnavailableError: op-geth does not give its template genesis.
     """
     allocation = _template_allocation(op_geth)
     allocation[_HISTORY_ADDRESS] = {"balance": "0x0", "nonce": "0x1", "code": _HISTORY_CODE}
@@ -154,7 +157,7 @@ def write_chain_config(config: dict[str, Any], folder: Path) -> Path:
 
 def _template_allocation(op_geth: Path) -> dict[str, Any]:
     """The template's accounts without the unused proxies, out of the cache if they are there."""
-    cached = cache_directory() / "genesis" / f"{_TEMPLATE_NETWORK}-op-geth-{OP_GETH_VERSION}.json"
+    cached = cache_directory() / "genesis" / f"{_TEMPLATE_NETWORK}-{OP_GETH.name}-{OP_GETH.version}.json"
     try:
         allocation: dict[str, Any] = json.loads(cached.read_bytes())
     except (OSError, ValueError):
@@ -168,16 +171,28 @@ def _template_allocation(op_geth: Path) -> dict[str, Any]:
 
 
 def _dump_template(op_geth: Path) -> Genesis:
-    command = [str(op_geth), f"--op-network={_TEMPLATE_NETWORK}", "dumpgenesis"]
+    # A template without it is no template.
+    return dump_genesis(
+        OP_GETH, op_geth, f"--op-network={_TEMPLATE_NETWORK}", lambda genesis: genesis["alloc"][_L1_BLOCK]["storage"]
+    )
+
+
+def dump_genesis(node: NodeBuild, binary: Path, flag: str, needed: Callable[[Genesis], object]) -> Genesis:
+    """The genesis that a node's `dumpgenesis` prints under a flag; `needed` reads what it must hold.
+
+    Raises:
+        NodeUnavailableError: it prints none, or one that lacks that.
+    """
+    command = [str(binary), flag, "dumpgenesis"]
     try:
         done = subprocess.run(  # noqa: S603 - a fixed command line, no shell
             command, capture_output=True, timeout=_DUMP_DEADLINE_S, check=True
         )
         genesis: Genesis = json.loads(done.stdout)
-        genesis["alloc"][_L1_BLOCK]["storage"]  # a template without it is no template
-    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
-        raise OpGethUnavailableError(
-            f"`{' '.join(command)}` gives no genesis ({error!r}): is {op_geth} op-geth {OP_GETH_VERSION}?"
+        needed(genesis)
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError, TypeError) as error:
+        raise NodeUnavailableError(
+            f"`{' '.join(command)}` gives no genesis ({error!r}): is {binary} {node.name} {node.version}?"
         ) from error
     return genesis
 

@@ -55,6 +55,11 @@ class Layout:
         return self.folder / "l2-chain-config.json"
 
     @property
+    def output_contracts(self) -> Path:
+        """Where the contracts stand on L1 that output roots are proposed to."""
+        return self.folder / "output-contracts.json"
+
+    @property
     def state(self) -> Path:
         """What `mach devnet status` and `down` read; locked by the devnet while it is up."""
         return self.folder / "devnet.json"

@@ -62,13 +62,16 @@ class LiveView(AbstractContextManager["LiveView"]):
     def _picture(self) -> Group:
         story = self._story
         verifiers = Table(expand=True, box=None, header_style="dim")
-        for heading in ("verifier", "blocks valid", "transactions", "last block", "re-executed in", "verdict"):
-            verifiers.add_column(heading, justify="left" if heading in ("verifier", "verdict") else "right")
+        numbers = ("blocks valid", "transactions", "last block", "re-executed in", "outputs agree")
+        for heading in ("verifier", *numbers, "verdict"):
+            verifiers.add_column(heading, justify="right" if heading in numbers else "left")
         for name, verifier in sorted(story.verifiers.items()):
             verdict = Text("VALID" if verifier.valid else "…", style="green")
             if verifier.invalid:
                 block, mismatches = next(iter(verifier.invalid.items()))
                 verdict = Text(f"block {block} INVALID: {mismatches[0].split(':')[0]}", style="bold red")
+            elif verifier.false_outputs:
+                verdict = Text(f"output root of block {min(verifier.false_outputs)} on L1 is FALSE", style="bold red")
             elif verifier.waiting:
                 verdict = Text(verifier.waiting[:60], style="dim")
             verifiers.add_row(
@@ -77,6 +80,7 @@ class LiveView(AbstractContextManager["LiveView"]):
                 str(verifier.transactions),
                 str(verifier.last_block),
                 f"{verifier.last_ms:.1f} ms",
+                str(verifier.outputs_agree),
                 verdict,
             )
         events = Text("\n").join(_line(moment) for moment in story.moments[-LINES_SHOWN:])

@@ -1,4 +1,4 @@
-"""The devnet's L2: op-geth and the sequencer that drives it, one block every `block_time_s`."""
+"""The devnet's L2: its node and the sequencer that drives it, one block every `block_time_s`."""
 
 from __future__ import annotations
 
@@ -13,22 +13,20 @@ import structlog
 
 from mach.devnet import l2_genesis
 from mach.devnet.accounts import FUNDED_ADDRESSES
-from mach.devnet.deposits import L1Origin, l1_info_deposit, user_deposit
-from mach.devnet.engine import EngineClient, EngineError, PayloadAttributes
-from mach.devnet.op_geth import ensure_op_geth
-from mach.devnet.op_geth_node import OpGethNode, OpGethSettings
+from mach.devnet.engine import BuiltPayload, EngineClient, EngineError
+from mach.devnet.geth_node import GethNode, GethSettings
+from mach.devnet.l2_stacks import STACKS, L2Kind
 from mach.errors import ConfigurationError
-from mach.protocol.hashing import keccak256
 from mach.transport.jsonrpc_client import JsonRpcClient, PeerRefusedError, PeerUnavailableError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
     from pathlib import Path
 
+    from mach.devnet.engine import EthereumAttributes, PayloadAttributes
+
 log = structlog.get_logger()
 
-_SEQUENCER_FEE_VAULT: Final = bytes.fromhex("4200000000000000000000000000000000000011")
-_USER_DEPOSIT_EVERY: Final = 4
 _ATTEMPTS: Final = 5
 _BUILDS: Final = 4
 _PREPARATION_DEADLINE_S: Final = 1.0
@@ -38,7 +36,7 @@ _RETRY_DELAY_S: Final = 0.2
 
 @dataclass(frozen=True)
 class SequencerSettings:
-    """One L2 chain. `folder` is the devnet's: the chain lies in `l2/`, the log in `logs/op-geth.log`.
+    """One L2 chain. `folder` is the devnet's: the chain lies in `l2/`, the log under `logs/` by the node's name.
 
     Block times below one second are possible, but a header's timestamp counts whole seconds and must grow from block
     to block: it then runs ahead of the clock.
@@ -49,10 +47,11 @@ class SequencerSettings:
     auth_port: int = 9551
     block_time_s: float = 1.0
     build_time_s: float = 0.05
-    """How long op-geth may fill a block from its pool before it is asked for it."""
+    """How long the node may fill a block from its pool before it is asked for it."""
     chain_id: int = l2_genesis.L2_CHAIN_ID
     funded: tuple[str, ...] = field(default=FUNDED_ADDRESSES)
     """Addresses that hold 10,000 ether at genesis."""
+    kind: L2Kind = L2Kind.OP_STACK
 
     def __post_init__(self) -> None:
         for name in ("block_time_s", "build_time_s"):
@@ -71,7 +70,7 @@ class Head:
 
 
 class Sequencer:
-    """Runs op-geth and builds blocks: L1-info deposit, now and then a user's deposit, and what the pool holds.
+    """Runs the L2's node and builds blocks: what its kind of chain puts into them, and what the pool holds.
 
     `start`, then either `run` in a task of its own or `produce_block` as often as wanted, then `stop`. After an end or
     a crash, `start` takes the chain up where it stood. An async context manager does `start` and `stop`.
@@ -79,7 +78,8 @@ class Sequencer:
 
     def __init__(self, settings: SequencerSettings) -> None:
         self.settings = settings
-        self._node: OpGethNode | None = None
+        self._stack = STACKS[settings.kind]
+        self._node: GethNode | None = None
         self._engine: EngineClient | None = None
         self._head: Head | None = None
         self._stopping = asyncio.Event()
@@ -105,8 +105,13 @@ class Sequencer:
 
     @property
     def log_file(self) -> Path:
-        """op-geth's log."""
-        return self.settings.folder / "logs" / "op-geth.log"
+        """The node's log."""
+        return self.settings.folder / "logs" / f"{self.node_name}.log"
+
+    @property
+    def node_name(self) -> str:
+        """What the node is called."""
+        return self._stack.node.name
 
     @property
     def head(self) -> Head:
@@ -117,26 +122,27 @@ class Sequencer:
 
     @property
     def pid(self) -> int | None:
-        """op-geth's process id while it runs."""
+        """The node's process id while it runs."""
         return self._node.pid if self._node is not None else None
 
     @property
     def crashed(self) -> bool:
-        """Whether op-geth ended without being asked to."""
+        """Whether the node ended without being asked to."""
         return self._node is not None and self._node.crashed
 
     async def start(self) -> None:
-        """Starts op-geth, on a new chain or on the one that the folder holds; builds op-geth first if there is none.
+        """Starts the node, on a new chain or on the one that the folder holds; builds the node first if there is none.
 
         Raises:
-            OpGethUnavailableError: no op-geth, and none can be built.
-            OpGethFailedError: op-geth does not start; a port in use is named.
+            NodeUnavailableError: no such node, and none can be built.
+            GethFailedError: the node does not start; a port in use is named.
         """
         await self.stop()
         self._stopping.clear()
-        binary = await asyncio.to_thread(ensure_op_geth)
+        binary = await asyncio.to_thread(self._stack.node.ensure)
         chain = self.settings.folder / "l2"
-        settings = OpGethSettings(
+        settings = GethSettings(
+            name=self.node_name,
             binary=binary,
             folder=chain,
             genesis=chain / l2_genesis.GENESIS_FILE,
@@ -144,19 +150,21 @@ class Sequencer:
             http_port=self.settings.http_port,
             auth_port=self.settings.auth_port,
             chain_id=self.settings.chain_id,
+            arguments=self._stack.arguments,
         )
         await asyncio.to_thread(self._prepare_genesis, settings)
-        self._node = OpGethNode(settings)
+        self._node = GethNode(settings)
         try:
             jwt_secret = await self._node.start()
-            self._engine = await EngineClient(settings.auth_url, jwt_secret).__aenter__()
+            engine = EngineClient(settings.auth_url, jwt_secret, get_payload=self._stack.get_payload)
+            self._engine = await engine.__aenter__()
             await self._read_head()
         except BaseException:
             await self.stop()
             raise
 
     async def stop(self) -> None:
-        """Ends `run` after the block it is building, and then op-geth. Does nothing if they do not run."""
+        """Ends `run` after the block it is building, and then the node. Does nothing if they do not run."""
         self._stopping.set()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LAST_BLOCK_DEADLINE_S), self._building:
@@ -175,7 +183,7 @@ class Sequencer:
         transactions however busy the machine is.
 
         Raises:
-            OpGethFailedError: op-geth has ended by itself.
+            GethFailedError: the node has ended by itself.
             EngineError, PeerUnavailableError: it runs but built no block in five attempts.
         """
         clock = asyncio.get_running_loop()
@@ -204,15 +212,16 @@ class Sequencer:
         """Builds one block on the head and makes it the head; returns its number.
 
         Raises:
-            EngineError: op-geth did not build or accept the block.
-            PeerUnavailableError, PeerRefusedError: op-geth did not answer, or refused.
+            EngineError: the node did not build or accept the block.
+            PeerUnavailableError, PeerRefusedError: the node did not answer, or refused.
         """
         async with self._building:
             engine = self._engine
             if engine is None or self._stopping.is_set():
                 raise EngineError("the L2 is not running: call start() first")
-            payload, parent_beacon_block_root = await self._build(engine, await self._read_head())
-            await engine.import_payload(payload, parent_beacon_block_root)
+            built, parent_beacon_block_root = await self._build(engine, await self._read_head())
+            payload = built.payload
+            await engine.import_payload(payload, parent_beacon_block_root, built.requests)
             head = Head(
                 number=int(payload["blockNumber"], 16),
                 hash=bytes.fromhex(payload["blockHash"][2:]),
@@ -234,43 +243,27 @@ class Sequencer:
         except TimeoutError:
             log.warning("a block is built without waiting for its preparation", deadline_s=_PREPARATION_DEADLINE_S)
 
-    async def _build(self, engine: EngineClient, parent: Head) -> tuple[dict[str, Any], bytes]:
-        """A payload on top of `parent`, and its parent beacon block root.
+    async def _build(self, engine: EngineClient, parent: Head) -> tuple[BuiltPayload, bytes]:
+        """A block on top of `parent`, and its parent beacon block root.
 
-        op-geth stops filling a block the moment it is asked for it. On a busy machine it may not even have begun by
+        The node stops filling a block the moment it is asked for it. On a busy machine it may not even have begun by
         then: a block that holds nothing of what the pool holds is built once more, with more time.
         """
         for attempt in range(_BUILDS):
             attributes = self._attributes(parent, attempt)
             payload_id = await engine.start_payload(parent.hash, attributes)
             await asyncio.sleep(self.settings.build_time_s * 2**attempt)
-            payload = await engine.finish_payload(payload_id)
-            if len(payload["transactions"]) > len(attributes.transactions) or await self._pool_is_empty():
+            built = await engine.finish(payload_id)
+            if len(built.payload["transactions"]) > len(attributes.transactions) or await self._pool_is_empty():
                 break
-        return payload, attributes.parent_beacon_block_root
+        return built, attributes.parent_beacon_block_root
 
     async def _pool_is_empty(self) -> bool:
         async with JsonRpcClient(self.http_url) as public:
             return int((await public.call("txpool_status"))["pending"], 16) == 0
 
-    def _attributes(self, parent: Head, attempt: int) -> PayloadAttributes:
-        number = parent.number + 1
-        origin = L1Origin.of_block(number)
-        deposits = [l1_info_deposit(origin)]
-        if number % _USER_DEPOSIT_EVERY == 0:
-            deposits.append(user_deposit(origin, number // _USER_DEPOSIT_EVERY))
-        return PayloadAttributes(
-            timestamp=max(parent.timestamp + 1, int(time.time())),
-            # Differs from attempt to attempt: the same attributes would name the same payload.
-            prev_randao=keccak256(b"mach devnet randao" + number.to_bytes(8, "big") + bytes([attempt])),
-            fee_recipient=_SEQUENCER_FEE_VAULT,
-            parent_beacon_block_root=keccak256(b"mach devnet beacon root" + origin.hash),
-            transactions=[deposit.encode() for deposit in deposits],
-            gas_limit=l2_genesis.GAS_LIMIT,
-            eip1559_denominator=l2_genesis.EIP1559_DENOMINATOR,
-            eip1559_elasticity=l2_genesis.EIP1559_ELASTICITY,
-            min_base_fee_wei=0,
-        )
+    def _attributes(self, parent: Head, attempt: int) -> PayloadAttributes | EthereumAttributes:
+        return self._stack.attributes(parent.number + 1, parent.timestamp, attempt)
 
     async def _read_head(self) -> Head:
         if self._engine is None:
@@ -286,7 +279,7 @@ class Sequencer:
             self._advanced.notify_all()
 
     async def _sleep_until(self, due: float) -> None:
-        """Waits for the time `due`, the stop, or op-geth's end, whichever comes first."""
+        """Waits for the time `due`, the stop, or the node's end, whichever comes first."""
         if self._node is None:
             return
         ended = [asyncio.ensure_future(self._stopping.wait()), asyncio.ensure_future(self._node.wait_crashed())]
@@ -299,7 +292,7 @@ class Sequencer:
                 waiter.cancel()
 
     async def _explain_crash(self) -> None:
-        """A dying op-geth drops its connections first: give its end a moment to be seen, then report it."""
+        """A dying node drops its connections first: give its end a moment to be seen, then report it."""
         if self._node is None:
             return
         try:
@@ -308,10 +301,10 @@ class Sequencer:
             return
         self._node.check_running()
 
-    def _prepare_genesis(self, settings: OpGethSettings) -> None:
+    def _prepare_genesis(self, settings: GethSettings) -> None:
         """Writes the genesis of a new chain; of a chain that exists, only the `config` file if it is gone."""
         if not settings.initialised_file.exists():
-            genesis = l2_genesis.build_genesis(
+            genesis = self._stack.genesis(
                 settings.binary, self.settings.funded, timestamp=int(time.time()), chain_id=self.settings.chain_id
             )
             l2_genesis.write_genesis(genesis, settings.folder, self.settings.folder)

@@ -15,7 +15,11 @@ from mach.devnet.processes import Event, ManagedProcess
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from mach.devnet.output_contracts import OutputContracts
+
 READY_DEADLINE_S: Final = 60.0
+EARLY_ALERTER: Final = "verifier1"
+"""The one verifier that also raises early alerts."""
 
 
 def service_names() -> list[str]:
@@ -48,13 +52,13 @@ async def start_service(name: str, layout: Layout, listener: Callable[[Event], N
     return process
 
 
-def write_configs(layout: Layout, ports: Ports) -> None:
-    """One file a service."""
+def write_configs(layout: Layout, ports: Ports, outputs: OutputContracts | None = None) -> None:
+    """One file a service. Verifiers watch the output roots that are proposed to `outputs`, if there are such."""
     for name in service_names():
-        _write(layout.config(name), _settings(name, layout, ports))
+        _write(layout.config(name), _settings(name, layout, ports, outputs))
 
 
-def _settings(name: str, layout: Layout, ports: Ports) -> dict[str, Any]:
+def _settings(name: str, layout: Layout, ports: Ports, outputs: OutputContracts | None) -> dict[str, Any]:
     number = int(name[-1]) if name[-1].isdigit() else 0
     l1 = {
         "eth_rpc_url": f"http://{LOOPBACK}:{ports.l1}",
@@ -82,7 +86,7 @@ def _settings(name: str, layout: Layout, ports: Ports) -> dict[str, Any]:
             "enable_metrics": False,
             "enable_node_api": False,
         }
-    return {
+    verifier = {
         "l2_rpc_url": f"http://{LOOPBACK}:{ports.lying_node}",
         "layer2_chain_id": L2_CHAIN_ID,
         "l2_chain_config": str(layout.chain_config),
@@ -90,6 +94,22 @@ def _settings(name: str, layout: Layout, ports: Ports) -> dict[str, Any]:
         "database_url": layout.database_url(name),
         "start_block": 1,
     }
+    if outputs is None:
+        return verifier
+    verifier |= {
+        "eth_rpc_url": l1["eth_rpc_url"],
+        "layer1_chain_id": L1_CHAIN_ID,
+        "l2_output_oracle": outputs.l2_output_oracle,
+        "dispute_game_factory": outputs.dispute_game_factory,
+        "oracle_poll_interval_s": 0.25,
+    }
+    if name == EARLY_ALERTER:
+        verifier |= {
+            "early_alert_contract": outputs.early_alerts,
+            "early_alert_ecdsa_keystore_path": str(layout.ecdsa_key(name)),
+            "early_alert_ecdsa_keystore_password_file": str(layout.password(name)),
+        }
+    return verifier
 
 
 def _write(path: Path, settings: dict[str, Any]) -> None:

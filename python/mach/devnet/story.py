@@ -13,13 +13,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class VerifierStory:
-    """One verifier: how far it is, and what it found wrong (block number → falsified fields as told)."""
+    """One verifier: how far it is, and what it found wrong.
+
+    `invalid` holds falsified fields as told by block number, `false_outputs` by the L2 block that was proposed.
+    """
 
     valid: int = 0
     transactions: int = 0
     last_block: int = 0
     last_ms: float = 0.0
     invalid: dict[int, list[str]] = field(default_factory=dict)
+    outputs_agree: int = 0
+    false_outputs: dict[int, list[str]] = field(default_factory=dict)
     waiting: str | None = None
 
 
@@ -55,6 +60,9 @@ class Story:
         self.alerts: dict[str, AlertStory] = {}
         self.signed_by_operator: Counter[str] = Counter()
         self.moments: list[Moment] = []
+        self.proposals = 0
+        self.early_alerts: list[str] = []
+        """Transactions on L1 that told of a false output before a quorum had signed."""
         self.operator_names: dict[str, str] = {}
 
     @property
@@ -73,12 +81,14 @@ class Story:
             self._note_operator(name, kind, event)
         elif name == "aggregator":
             self._note_aggregator(kind, event)
+        elif name == "proposer":
+            self._note_proposer(kind, event)
         elif kind == "l1.up":
             self.say("L1", f"anvil answers at {event['url']}; deploying EigenLayer and Mach")
         elif kind == "l1.ready":
             self.say("L1", f"MachServiceManager at {event['service_manager']}, three operators registered", "green")
         elif kind == "l2.ready":
-            self.say("L2", f"op-geth answers at {event['url']}", "green")
+            self.say("L2", f"{name} answers at {event['url']}", "green")
 
     def _note_verifier(self, name: str, kind: object, event: Event) -> None:
         verifier = self.verifiers.setdefault(name, VerifierStory())
@@ -93,10 +103,31 @@ class Story:
             verifier.last_block = block
             verifier.invalid[block] = list(event["mismatches"])
             self.say(name, f"block {block} is INVALID: {', '.join(event['fields'])}", "bold red")
+        elif kind == "output.agrees":
+            verifier.outputs_agree += 1
+        elif kind == "output.mismatch":
+            told = f"{event['kind']} {event['index']}: proposed {event['proposed']}, re-executed {event['expected']}"
+            block = int(event["block"])
+            verifier.false_outputs.setdefault(block, []).append(told)
+            where = f"{event['kind']} {event['index']} for block {block}"
+            self.say(name, f"output root on L1 is FALSE: {where}", "bold red")
+        elif kind == "early_alert.confirmed":
+            self.early_alerts.append(str(event["tx_hash"]))
+            self.say(name, f"early alert over output {event['index']} is on L1", "bold yellow")
         elif kind == "verifier.waiting":
             verifier.waiting = str(event.get("problem"))
         elif kind == "verifier.started":
             self.say(name, "re-executes every block")
+
+    def _note_proposer(self, kind: object, event: Event) -> None:
+        if kind != "output.proposed":
+            return
+        self.proposals += 1
+        if event["lie"]:
+            where = f"block {event['block']} as output {event['index']} and game {event['index']}"
+            self.say("proposer", f"puts a false output root on L1: {where}", "bold magenta")
+        elif self.proposals == 1:
+            self.say("proposer", f"proposes output roots on L1, the first of block {event['block']}")
 
     def _note_operator(self, name: str, kind: object, event: Event) -> None:
         if kind == "operator.started":

@@ -2,7 +2,8 @@
 
 Transfers to old and new accounts, contract creations (one of which destroys itself on the way), calls that write and
 delete storage so that branches of the trie grow and collapse, logs, precompiles, ancestors' hashes, calls that revert
-or run out of gas, withdrawals, delegations (EIP-7702); legacy, access-list and dynamic-fee transactions.
+or run out of gas, every precompile, delegations (EIP-7702); legacy, access-list and dynamic-fee transactions. On the OP
+Stack withdrawals; on Ethereum blobs, and requests to the consensus layer.
 """
 
 from __future__ import annotations
@@ -12,13 +13,16 @@ import random
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-import rlp
 import structlog
 from eth_account import Account
 
-from mach.devnet.accounts import traffic_accounts
+from mach.devnet.accounts import blob_account, traffic_accounts, traffic_target
+from mach.devnet.blobs import BLOB_TYPE, ZERO_BLOB_HASH, with_zero_blobs
 from mach.devnet.contracts import TargetCall, target_calldata, traffic_target_init_code, vanishing_init_code
+from mach.devnet.ethereum_genesis import CONSOLIDATION_REQUESTS, WITHDRAWAL_REQUESTS
 from mach.devnet.l2_genesis import L2_CHAIN_ID
+from mach.devnet.l2_stacks import L2Kind
+from mach.devnet.precompile_inputs import precompile_call
 from mach.errors import ConfigurationError
 from mach.protocol.hashing import keccak256
 from mach.transport.backoff import Backoff
@@ -36,7 +40,8 @@ MESSAGE_PASSER: Final = "0x4200000000000000000000000000000000000016"
 _GWEI: Final = 10**9
 _MAX_FEE_WEI: Final = 10 * _GWEI
 _LEGACY_PRICE_WEI: Final = 3 * _GWEI
-_DEPLOYMENT_TIP_WEI: Final = _GWEI
+_DEPLOYMENT_TIP_WEI: Final = 5 * _GWEI
+"""More than any other's, so that the target is there first."""
 _CALL_GAS: Final = 400_000
 _CREATION_GAS: Final = 600_000
 _STARVED_GAS: Final = 45_000
@@ -56,6 +61,7 @@ class TrafficSettings:
     pool_depth: int = 6
     """How many transactions `run` keeps waiting for the next block: at most 64."""
     poll_s: float = 0.1
+    kind: L2Kind = L2Kind.OP_STACK
 
     def __post_init__(self) -> None:
         if not 1 <= self.pool_depth <= 64:
@@ -75,11 +81,12 @@ class PlannedTransaction:
     gas_limit: int = _CALL_GAS
     tip_wei: int = 1
     envelope: int = 2
-    """EIP-2718 type: 0 legacy, 1 access list, 2 dynamic fee, 4 set code."""
+    """EIP-2718 type: 0 legacy, 1 access list, 2 dynamic fee, 3 blobs, 4 set code."""
     slots: tuple[int, ...] = ()
     """Slots of `to` for the access list."""
     authority: LocalAccount | None = None
     """Who delegates to the traffic target (EIP-7702): an account without history."""
+    blobs: int = 0
 
 
 @dataclass
@@ -88,6 +95,7 @@ class TrafficPlan:
 
     target: str
     random: random.Random
+    kind: L2Kind = L2Kind.OP_STACK
     written: list[int] = field(default_factory=list)
 
     def next(self) -> PlannedTransaction:
@@ -104,9 +112,13 @@ class TrafficPlan:
             (4, self._create),
             (3, self._create_vanishing),
             (4, self._run_out_of_gas),
-            (4, self._withdraw),
+            (6, self._call_precompile),
             (3, self._delegate),
         ]
+        if self.kind is L2Kind.OP_STACK:
+            kinds.append((4, self._withdraw))
+        else:
+            kinds += [(4, self._carry_blobs), (3, self._request)]
         (chosen,) = self.random.choices([kind for _, kind in kinds], [weight for weight, _ in kinds])
         return chosen()
 
@@ -151,6 +163,23 @@ class TrafficPlan:
 
     def _compute(self) -> PlannedTransaction:
         return self._call("compute", TargetCall.COMPUTE, [self.random.getrandbits(256) for _ in range(3)])
+
+    def _call_precompile(self) -> PlannedTransaction:
+        address, data = precompile_call(self.random)
+        calldata = target_calldata(TargetCall.PRECOMPILE, [address]) + data
+        return PlannedTransaction("precompile", self.target, calldata, gas_limit=_CALL_GAS)
+
+    def _carry_blobs(self) -> PlannedTransaction:
+        count = self.random.choice([1, 1, 2, 3])
+        data = target_calldata(TargetCall.BLOBS, [self.random.randrange(count + 1)])
+        return PlannedTransaction("blobs", self.target, data, envelope=BLOB_TYPE, blobs=count)
+
+    def _request(self) -> PlannedTransaction:
+        # A withdrawal (EIP-7002: key and amount) or a consolidation (EIP-7251: two keys); the fee begins at one wei.
+        address, length = self.random.choice([(WITHDRAWAL_REQUESTS, 56), (CONSOLIDATION_REQUESTS, 96)])
+        return PlannedTransaction(
+            "request", "0x" + address, self.random.randbytes(length), value_wei=self.random.choice([0, 100])
+        )
 
     def _create(self) -> PlannedTransaction:
         return PlannedTransaction("create", None, traffic_target_init_code(), gas_limit=_CREATION_GAS)
@@ -201,9 +230,9 @@ class Traffic:
         self.settings = settings
         self.accepted = 0
         """How many transactions the node took into its pool so far."""
-        self._accounts = traffic_accounts()
+        self._accounts = (*traffic_accounts(), blob_account())
         source = random.Random(settings.seed)  # noqa: S311 - reproducible on purpose, nothing secret
-        self._plan = TrafficPlan(_creation_address(self._accounts[0].address, 0), source)
+        self._plan = TrafficPlan(traffic_target(), source, settings.kind)
         self._client = JsonRpcClient(settings.rpc_url, timeout_s=10.0)
         self._stopping = asyncio.Event()
 
@@ -267,8 +296,10 @@ class Traffic:
                     "create", None, traffic_target_init_code(), gas_limit=_CREATION_GAS, tip_wei=_DEPLOYMENT_TIP_WEI
                 )
             else:
-                sender = self._plan.random.randrange(len(self._accounts))
                 planned = self._plan.next()
+                # The last account sends blobs, and nothing else.
+                others = len(self._accounts) - 1
+                sender = others if planned.blobs else self._plan.random.randrange(others)
             raw = self._sign(planned, self._accounts[sender], nonces[sender])
             try:
                 await self._client.call("eth_sendRawTransaction", raw)
@@ -310,10 +341,7 @@ class Traffic:
                 {"chainId": self.settings.chain_id, "address": bytes.fromhex(self.target[2:]), "nonce": 0}
             )
             fields["authorizationList"] = [authorization]
-        return account.sign_transaction(fields).raw_transaction.to_0x_hex()
-
-
-def _creation_address(sender: str, nonce: int) -> str:
-    """The address of the contract that `sender` creates with `nonce`."""
-    encoded: bytes = rlp.encode([bytes.fromhex(sender[2:]), nonce.to_bytes((nonce.bit_length() + 7) // 8, "big")])
-    return "0x" + keccak256(encoded)[12:].hex()
+        if planned.blobs:
+            fields |= {"maxFeePerBlobGas": _MAX_FEE_WEI, "blobVersionedHashes": [ZERO_BLOB_HASH] * planned.blobs}
+        raw = bytes(account.sign_transaction(fields).raw_transaction)
+        return "0x" + (with_zero_blobs(raw, planned.blobs) if planned.blobs else raw).hex()

@@ -17,7 +17,7 @@ from mach.rollup.trie_paths import shortened
 from mach.rollup.witness_files import WitnessFileError, read_block_file
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
     from mach.rollup.node import AccountProof, RollupNode, TouchedState
@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 _CALLS_AT_ONCE: Final = 8
 _TIMESTAMP: Final = 11
 _MINER: Final = 2
+_ADDRESS_BYTES: Final = 20
+
+# EIP-7702: a transaction's type and the place of its authorizations, and the code of an account that delegates.
+_SET_CODE_TYPE: Final = b"\x04"
+_AUTHORIZATIONS: Final = 9
+_DELEGATION: Final = b"\xef\x01\x00"
+_DELEGATION_BYTES: Final = 23
 
 # Accounts that a block's frame touches without a transaction. EIP-4788 and EIP-2935 keep rings of 8191 slots.
 _BEACON_ROOTS: Final = bytes.fromhex("000f3df6d732807ef1319fb7b8bb8522d0beac02")
@@ -86,9 +93,14 @@ class ProofWitnessSource:
     async def witness(self, number: int) -> Witness:
         block, touched = await asyncio.gather(self._node.raw_block(number), self._node.touched(number))
         _add_frame(touched, block, number)
+        delegates = _delegates(block, touched.codes)
+        for address in delegates:
+            touched.slots.setdefault(address, set())
         accounts = [(address, sorted(slots)) for address, slots in touched.slots.items()]
         before, after, codes = await asyncio.gather(
-            self._proofs(accounts, number - 1), self._proofs(accounts, number), self._frame_codes(number - 1)
+            self._proofs(accounts, number - 1),
+            self._proofs(accounts, number),
+            self._codes((_BEACON_ROOTS, _BLOCK_HASHES, *_QUEUES, *delegates), number - 1),
         )
         nodes = {node for proof in before for node in proof.nodes}
         merged = {node for proof in after for node in proof.nodes} - nodes
@@ -101,12 +113,12 @@ class ProofWitnessSource:
 
         return await asyncio.gather(*(one(address, slots) for address, slots in accounts))
 
-    async def _frame_codes(self, number: int) -> list[bytes]:
+    async def _codes(self, addresses: Sequence[bytes], number: int) -> list[bytes]:
         async def one(address: bytes) -> bytes:
             async with self._calls:
                 return await self._node.code(address, number)
 
-        return await asyncio.gather(*(one(address) for address in (_BEACON_ROOTS, _BLOCK_HASHES, *_QUEUES)))
+        return await asyncio.gather(*(one(address) for address in addresses))
 
 
 class RecordedWitnessSource:
@@ -130,6 +142,22 @@ class RecordedWitnessSource:
                     raise WitnessUnavailableError(str(error)) from None
                 return Witness(inputs.preimages, inputs.ancestors)
         raise WitnessUnavailableError(f"{self._folder} holds no {number}.json and no {number}.json.gz")
+
+
+def _delegates(block: bytes, codes: Collection[bytes]) -> list[bytes]:
+    """Whose code accounts of the block borrow (EIP-7702): by its own authorizations, or since earlier.
+
+    The tracer does not list them where nothing else in the transaction touches them.
+    """
+    found = {code[len(_DELEGATION) :] for code in codes if len(code) == _DELEGATION_BYTES and code[:3] == _DELEGATION}
+    try:
+        for transaction in rlp.decode(block, strict=False)[1]:
+            if isinstance(transaction, bytes) and transaction[:1] == _SET_CODE_TYPE:
+                authorizations = rlp.decode(transaction[1:], strict=False)[_AUTHORIZATIONS]
+                found |= {bytes(authorization[1]) for authorization in authorizations}
+    except (rlp.DecodingError, IndexError, TypeError, ValueError):
+        raise MalformedAnswerError("the node's raw block is not an RLP block") from None
+    return sorted(address for address in found if len(address) == _ADDRESS_BYTES)
 
 
 def _add_frame(touched: TouchedState, block: bytes, number: int) -> None:

@@ -115,3 +115,30 @@ equivocations: Final = Table(
     Column("second_endpoint", Text, nullable=False),
     Column("noticed_at", Float, nullable=False),
 )
+
+oracle_positions: Final = Table(
+    "oracle_positions",
+    verifier_metadata,
+    Column("oracle", LargeBinary(20), primary_key=True),
+    Column("next_block", BigInteger, nullable=False),
+)
+
+output_proposals: Final = Table(
+    "output_proposals",
+    verifier_metadata,
+    Column("oracle", LargeBinary(20), primary_key=True),
+    Column("output_index", BigInteger, primary_key=True, autoincrement=False),
+    Column("output_root", LargeBinary(32), primary_key=True),
+    Column("l2_block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("l1_block_number", BigInteger, nullable=False),
+    Column("l1_block_hash", LargeBinary(32), nullable=False),
+    Column("state", Text, nullable=False),
+    Column("expected_root", LargeBinary(32)),
+    Column("early_alert", Text),
+    Column("early_alert_transaction", LargeBinary),
+    Column("early_alert_reason", Text),
+    Column("updated_at", Float, nullable=False),
+)
+Index("ix_output_proposals_state", output_proposals.c.state)
+Index("ix_output_proposals_early_alert", output_proposals.c.early_alert)

@@ -107,6 +107,13 @@ class VerdictLog:
             row = (await connection.execute(query)).mappings().first()
         return None if row is None else VerdictRecord(**row)
 
+    async def first_block(self) -> int | None:
+        """The lowest height with a final verdict; None on an empty log."""
+        query = select(func.min(verdicts.c.block_number)).where(verdicts.c.verdict.in_(FINAL))
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).one()
+        return None if row[0] is None else int(row[0])
+
     async def at(self, block_number: int) -> list[VerdictRecord]:
         """All verdicts at a height, oldest first."""
         query = select(verdicts).where(verdicts.c.block_number == block_number).order_by(verdicts.c.verified_at)

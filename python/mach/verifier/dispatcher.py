@@ -16,7 +16,7 @@ from mach.transport.jsonrpc_client import JsonRpcClient, PeerRefusedError, PeerU
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from mach.protocol.alerts import BlockMismatch
+    from mach.protocol.alerts import BlockMismatch, OutputOracleMismatch
     from mach.storage.verdict_log import DeliveryRecord, VerdictLog
 
 log = structlog.get_logger()
@@ -48,6 +48,20 @@ class AlertDispatcher:
         message_hash = alert.message_hash()
         return [
             delivery(url, message_hash, alert.l2_block_number, "alert_blockMismatch", params)
+            for url in self._operator_urls
+        ]
+
+    def output_deliveries(self, alert: OutputOracleMismatch, l2_block_number: int) -> list[DeliveryRecord]:
+        """The same for an alert over an output root that was proposed on L1."""
+        params = json.dumps(
+            {
+                "expect_output_root": "0x" + alert.expect_output_root.hex(),
+                "invalid_output_index": alert.invalid_output_index,
+            }
+        )
+        message_hash = alert.message_hash()
+        return [
+            delivery(url, message_hash, l2_block_number, "alert_blockOutputOracleMismatch", params)
             for url in self._operator_urls
         ]
 

@@ -59,6 +59,12 @@ class VerifierMetrics:
         self._witnesses = Counter(
             "mach_verifier_witnesses", "Witnesses by source and result", ["source", "result"], registry=registry
         )
+        self._outputs = Gauge(
+            "mach_verifier_output_proposals",
+            "Output roots that are proposed on L1, by what was found about them",
+            ["state"],
+            registry=registry,
+        )
         for verdict in ("VALID", "INVALID", "INCONCLUSIVE"):
             self._blocks.labels(verdict)
 
@@ -80,6 +86,11 @@ class VerifierMetrics:
 
     def labelled_head(self, label: str, number: int) -> None:
         self._labelled.labels(label).set(number)
+
+    def output_proposals(self, counts: Mapping[str, int]) -> None:
+        """How many proposals stand in each state: `open`, `agrees`, `mismatch`, `unknown`, `withdrawn`."""
+        for state in ("open", "agrees", "mismatch", "unknown", "withdrawn"):
+            self._outputs.labels(state).set(counts.get(state, 0))
 
     def replaced(self, label: str, blocks: int) -> None:
         self._replaced.labels(label).inc(blocks)

@@ -26,6 +26,7 @@ from mach.verifier.follower import ChainFollower, FollowerSettings
 from mach.verifier.labelled_heads import LabelledHeads
 from mach.verifier.lag import LagWatch
 from mach.verifier.metrics import VerifierMetrics
+from mach.verifier.output_duty import OutputDuty
 from mach.verifier.progress import Progress
 from mach.verifier.readiness import VerifierReadiness
 from mach.verifier.verdict_feed import VerdictFeed
@@ -78,6 +79,8 @@ async def run_verifier(config: VerifierConfig) -> None:
             page = status_page(metrics.registry, VerifierReadiness(database, endpoints, lag))
             runner, _ = await start_site(page, address.host, address.port)
             stack.push_async_callback(runner.cleanup)
+        outputs = OutputDuty(config, database, dispatcher, endpoints, metrics)
+        await outputs.check()
         log.info(
             "verifier.started",
             l2=[without_credentials(url) for url in config.l2_rpc_url],
@@ -85,7 +88,7 @@ async def run_verifier(config: VerifierConfig) -> None:
             operators=[without_credentials(url) for url in config.operators],
         )
         async with asyncio.TaskGroup() as group:
-            for part in (dispatcher, heads, follower, labels, lag):
+            for part in (dispatcher, heads, follower, labels, lag, outputs):
                 group.create_task(part.run())
             if len(endpoints.endpoints) > 1:
                 for endpoint in endpoints.endpoints:

@@ -1,4 +1,4 @@
-"""One op-geth process: its data folder, its start, its end. It listens on loopback only and dies with its parent."""
+"""One process of geth or op-geth: its data folder, start and end. It listens on loopback and dies with its parent."""
 
 from __future__ import annotations
 
@@ -35,14 +35,16 @@ _STORAGE: Final = ("--state.scheme", "hash", "--db.engine", "leveldb")
 _CONFIG_TOML: Final = f'[Node.P2P]\nListenAddr = "{LOOPBACK}:0"\n'
 
 
-class OpGethFailedError(EnvironmentFaultError):
-    """op-geth does not start or has ended by itself. The message holds the last lines of its log."""
+class GethFailedError(EnvironmentFaultError):
+    """The node does not start or has ended by itself. The message holds the last lines of its log."""
 
 
 @dataclass(frozen=True)
-class OpGethSettings:
-    """Where one op-geth keeps its chain and what it listens on (loopback). The folder is made if it is missing."""
+class GethSettings:
+    """Where one node keeps its chain and what it listens on (loopback). The folder is made if it is missing."""
 
+    name: str
+    """What it is called in messages: "op-geth"."""
     binary: Path
     folder: Path
     genesis: Path
@@ -50,6 +52,8 @@ class OpGethSettings:
     http_port: int
     auth_port: int
     chain_id: int
+    arguments: tuple[str, ...] = ()
+    """What only this kind of node takes."""
 
     @property
     def http_url(self) -> str:
@@ -72,44 +76,44 @@ class OpGethSettings:
         return self.folder / "initialised"
 
 
-class OpGethNode:
-    """Starts, watches and ends one op-geth. `start` may be called again after an end or a crash: the chain goes on."""
+class GethNode:
+    """Starts, watches and ends one node. `start` may be called again after an end or a crash: the chain goes on."""
 
-    def __init__(self, settings: OpGethSettings) -> None:
+    def __init__(self, settings: GethSettings) -> None:
         self.settings = settings
         self._process: asyncio.subprocess.Process | None = None
 
     @property
     def pid(self) -> int | None:
-        """The process id while op-geth runs."""
+        """The process id while the node runs."""
         return self._process.pid if self._process is not None and self._process.returncode is None else None
 
     @property
     def crashed(self) -> bool:
-        """Whether op-geth was started, was not stopped, and does not run any more."""
+        """Whether the node was started, was not stopped, and does not run any more."""
         return self._process is not None and self._process.returncode is not None
 
     def check_running(self) -> None:
-        """Raises `OpGethFailedError` with the last lines of the log if op-geth has crashed."""
+        """Raises `GethFailedError` with the last lines of the log if the node has crashed."""
         if self._process is not None and self._process.returncode is not None:
-            raise self._failure(f"op-geth ended by itself with {_describe_exit(self._process.returncode)}")
+            raise self._failure(f"{self.settings.name} ended by itself with {_describe_exit(self._process.returncode)}")
 
     async def wait_crashed(self) -> None:
-        """Returns when the running op-geth ends, whoever ends it."""
+        """Returns when the running node ends, whoever ends it."""
         if self._process is not None:
             await self._process.wait()
 
     async def start(self) -> bytes:
-        """Loads the genesis into a new data folder, starts op-geth and waits until both its ports answer.
+        """Loads the genesis into a new data folder, starts the node and waits until both its ports answer.
 
         Returns the secret of the Engine API (32 bytes).
 
         Raises:
-            OpGethFailedError: a port is in use, or op-geth ends or stays silent; the message says which and why.
+            GethFailedError: a port is in use, or the node ends or stays silent; the message says which and why.
         """
         settings = self.settings
         for port in (settings.http_port, settings.auth_port):
-            _check_port_free(port)
+            _check_port_free(port, settings.name)
         settings.folder.mkdir(parents=True, exist_ok=True)
         settings.log_file.parent.mkdir(parents=True, exist_ok=True)
         jwt_secret = self._jwt_secret()
@@ -128,7 +132,8 @@ class OpGethNode:
             *("--authrpc.jwtsecret", str(settings.jwt_file)),
             *("--nodiscover", "--maxpeers", "0", "--nat", "none", "--ipcdisable"),
             *("--syncmode", "full", "--gcmode", "archive", *_STORAGE),
-            *("--rollup.disabletxpoolgossip", "--miner.gasprice", "1"),
+            *("--miner.gasprice", "1"),
+            *settings.arguments,
             *("--cache", str(_CACHE_MIB)),
         ]
         self._process = await self._spawn(arguments)
@@ -140,7 +145,7 @@ class OpGethNode:
         return jwt_secret
 
     async def stop(self) -> None:
-        """Asks op-geth to end, and kills it if it has not within 10 s. Does nothing if it does not run."""
+        """Asks the node to end, and kills it if it has not within 10 s. Does nothing if it does not run."""
         process, self._process = self._process, None
         if process is None or process.returncode is not None:
             return
@@ -176,10 +181,10 @@ class OpGethNode:
                 process.kill()
             await process.wait()
             if isinstance(error, TimeoutError):
-                raise self._failure(f"`op-geth init` ran past {_INIT_DEADLINE_S:.0f} s") from None
+                raise self._failure(f"`{settings.name} init` ran past {_INIT_DEADLINE_S:.0f} s") from None
             raise
         if code != 0:
-            raise self._failure(f"`op-geth init` of {settings.genesis} ended with {_describe_exit(code)}")
+            raise self._failure(f"`{settings.name} init` of {settings.genesis} ended with {_describe_exit(code)}")
         settings.initialised_file.touch()
 
     async def _spawn(self, arguments: list[str]) -> asyncio.subprocess.Process:
@@ -195,13 +200,13 @@ class OpGethNode:
                     stdout=log,
                     stderr=log,
                     env=environment,
-                    # Its own session: Ctrl-C reaches Mach alone, which then stops op-geth in order.
+                    # Its own session: Ctrl-C reaches Mach alone, which then stops the node in order.
                     start_new_session=True,
                     preexec_fn=lambda: die_with(parent),
                 )
             except OSError as error:
-                raise OpGethFailedError(
-                    f"cannot run {self.settings.binary}: {error}: set MACH_OP_GETH to an op-geth for this machine"
+                raise GethFailedError(
+                    f"cannot run {self.settings.binary}: {error}: it must be {self.settings.name} for this machine"
                 ) from error
 
     async def _wait_ready(self, jwt_secret: bytes) -> None:
@@ -220,10 +225,10 @@ class OpGethNode:
                                 break
                             await asyncio.sleep(_READY_POLL_S)
             except TimeoutError:
-                raise self._failure(f"op-geth did not answer within {_READY_DEADLINE_S:.0f} s") from None
+                raise self._failure(f"{settings.name} did not answer within {_READY_DEADLINE_S:.0f} s") from None
 
-    def _failure(self, what: str) -> OpGethFailedError:
-        return OpGethFailedError(f"{what}; see {self.settings.log_file}, which ends: {_tail(self.settings.log_file)}")
+    def _failure(self, what: str) -> GethFailedError:
+        return GethFailedError(f"{what}; see {self.settings.log_file}, which ends: {_tail(self.settings.log_file)}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -235,14 +240,14 @@ def _write(path: Path, text: str) -> None:
     partial.replace(path)
 
 
-def _check_port_free(port: int) -> None:
+def _check_port_free(port: int, name: str) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((LOOPBACK, port))
         except OSError as error:
-            raise OpGethFailedError(
-                f"op-geth cannot listen on {LOOPBACK}:{port}: {error.strerror}: end what listens there, or set another"
+            raise GethFailedError(
+                f"{name} cannot listen on {LOOPBACK}:{port}: {error.strerror}: end what listens there, or set another"
                 " port"
             ) from None
 
