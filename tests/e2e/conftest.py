@@ -31,6 +31,12 @@ if TYPE_CHECKING:
 OPERATOR_NAMES = ("operator1", "operator2", "operator3")
 
 
+def change_settings(layout: Layout, name: str, **settings: Any) -> None:
+    """Changes a service's settings file."""
+    path = layout.config(name)
+    path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
+
+
 @dataclass
 class BlsNetwork:
     """L1 with everything deployed and registered; services are started by the test that needs them."""
@@ -58,8 +64,7 @@ class BlsNetwork:
 
     def configure(self, name: str, **settings: Any) -> None:
         """Changes a service's settings file before it is started."""
-        path = self.layout.config(name)
-        path.write_text(yaml.safe_dump(yaml.safe_load(path.read_text()) | settings))
+        change_settings(self.layout, name, **settings)
 
     async def raise_alert(self, operator: str, alert: dict[str, Any]) -> dict[str, Any]:
         """Calls alert_blockMismatch at one operator, as its verifier does."""
@@ -140,6 +145,8 @@ async def bls_network(folder: Path) -> AsyncIterator[BlsNetwork]:
         deployment, _ = await prepare_l1(anvil.url, layout, L2_CHAIN_ID)
         await anvil.mine(2)
         write_configs(layout, ports)
+        for name in OPERATOR_NAMES:  # most tests raise alerts themselves; those of the safe default turn this off
+            change_settings(layout, name, trust_alerts=True)
         w3 = await stack.enter_async_context(connection(anvil.url, L1_CHAIN_ID))
         yield BlsNetwork(layout, ports, anvil, deployment, ServiceManager(w3, deployment), stack)
 

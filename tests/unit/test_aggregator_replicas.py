@@ -11,9 +11,10 @@ import pytest
 
 from mach.config.operator import OperatorConfig
 from mach.errors import ConfigurationError
-from mach.operator.aggregators import AggregatorReplicas, connect_to_aggregators, read_token
+from mach.operator.aggregators import AggregatorReplicas, connect_to_aggregators
 from mach.transport.jsonrpc import AGGREGATOR_DIALECT, JsonRpcServer, RpcError
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
+from mach.transport.secret_files import read_secret
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -77,15 +78,15 @@ def test_a_token_file_with_something_else_is_refused_without_showing_it(tmp_path
     path = tmp_path / "token"
     path.write_text(content)
     with pytest.raises(ConfigurationError, match="one token and nothing else") as raised:
-        read_token(path)
+        read_secret(path, "aggregator_token_file")
     assert "two words" not in str(raised.value)
 
 
 def test_a_token_file_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"token.*cannot be read: No such file"):
-        read_token(tmp_path / "token")
+        read_secret(tmp_path / "token", "aggregator_token_file")
     (tmp_path / "token").write_text("secret\n")
-    assert read_token(tmp_path / "token") == "secret"
+    assert read_secret(tmp_path / "token", "aggregator_token_file") == "secret"
 
 
 def test_tls_files_come_in_pairs_and_must_be_pem(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from mach.storage.errors import DatabaseError
 from mach.storage.migrating import Service, head_revision, migration_config
 from mach.storage.outbox import Outbox
 from mach.storage.schema import operator_metadata, verifier_metadata
+from mach.storage.signing_journal import Claim
 from mach.storage.sqlite_engine import SqliteEngine
 from mach.storage.verdict_log import VerdictLog, VerdictRecord, delivery
 
@@ -68,9 +69,9 @@ async def test_a_database_of_a_newer_mach_or_of_another_kind_is_refused(tmp_path
 async def test_the_outbox_keeps_what_it_accepted(tmp_path: Path) -> None:
     database = await opened(tmp_path, "operator")
     outbox = Outbox(database)
-    assert await outbox.accept(HASH, '{"method": "alert_blockHash"}')
-    assert not await outbox.accept(HASH, "another text")
-    await outbox.record_signature(HASH, 3, 57, b"s" * 64)
+    assert await outbox.accept(HASH, '{"method": "alert_blockHash"}', "re-execution")
+    assert not await outbox.accept(HASH, "another text", "re-execution")
+    await outbox.record_signature(HASH, 3, 57, b"s" * 64, claim=Claim("block 7", OTHER))
     await database.close()
     database = await opened(tmp_path, "operator")
     outbox = Outbox(database)

@@ -95,4 +95,35 @@ class OperatorConfig(ServiceConfig):
     submit_deadline_s: Seconds = Field(
         default=10.0, description="how long an alert call waits for the aggregator before it answers `queued`"
     )
-    max_pending_alerts: Annotated[int, Field(ge=1)] = 10_000
+    max_pending_alerts: Annotated[int, Field(ge=1)] = Field(
+        default=10_000, description="alerts that its own verifier found and the aggregator has not taken yet"
+    )
+
+    verdict_database_url: str | None = Field(
+        default=None,
+        description="the own verifier's database on this machine (read only): only what it found is signed",
+    )
+    verdict_api_url: HttpUrl | None = Field(
+        default=None, description="the own verifier's verdict API, in place of its database"
+    )
+    verdict_api_token_file: FilePath | None = Field(
+        default=None, description="the verifier's token file: it proves both sides to each other"
+    )
+    verdict_timeout_s: Seconds = 3.0
+    verdict_recheck_s: Seconds = Field(
+        default=0.5, description="how often the verdict of an unconfirmed alert is looked for; after a minute, a tenth"
+    )
+    unconfirmed_expiry_s: Seconds = Field(
+        default=3600.0, description="an alert that the own verifier has not found by then is dropped"
+    )
+    max_unconfirmed_alerts: Annotated[int, Field(ge=1, le=100_000)] = Field(
+        default=1_000, description="beyond it the oldest unconfirmed alerts are dropped; confirmed ones never are"
+    )
+    sign_agreement: bool = Field(
+        default=False,
+        description="also sign what the own verifier found by agreement of endpoints only (cross-check mode)",
+    )
+    trust_alerts: bool = Field(
+        default=False,
+        description="sign whatever is raised at the alert port, as the original does: dangerous",
+    )

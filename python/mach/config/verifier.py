@@ -15,6 +15,7 @@ from mach.config.values import (
     HexHash,
     HttpUrl,
     Listen,
+    ListenAddress,
     Seconds,
     ServerUrl,
     WebSocketUrl,
@@ -119,6 +120,20 @@ class VerifierConfig(ServiceConfig):
             if self.early_alert_ecdsa_keystore_path is None:
                 raise ValueError("early_alert_contract is set: set early_alert_ecdsa_keystore_path to the sender's key")
         return self
+
+    verdict_api_token_file: FilePath | None = Field(
+        default=None, description="turns the verdict API on: a secret of 32 or more characters, shared with operators"
+    )
+    verdict_api_ip_port_address: Listen = Field(
+        default=ListenAddress("127.0.0.1", 8391), description="where operators ask before they sign; loopback only"
+    )
+
+    @field_validator("verdict_api_ip_port_address")
+    @classmethod
+    def _loopback_only(cls, value: ListenAddress) -> ListenAddress:
+        if not value.is_loopback:
+            raise ValueError("the verdict API listens on loopback only; reach it from elsewhere through a tunnel")
+        return value
 
     @model_validator(mode="after")
     def _folder_for_files(self) -> Self:

@@ -82,6 +82,7 @@ def _settings(name: str, layout: Layout, ports: Ports, outputs: OutputContracts 
             "operator_bls_key_password_file": str(layout.password(name)),
             "aggregator_jsonrpc_server_ip_port_address": f"{LOOPBACK}:{ports.aggregator}",
             "operator_server_ip_port_addr": f"{LOOPBACK}:{ports.operators[number - 1]}",
+            "verdict_database_url": layout.database_url(f"verifier{number}"),
             # three operators on one machine: the fixed ports of both would collide
             "enable_metrics": False,
             "enable_node_api": False,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from mach.errors import ConfigurationError
 from mach.transport.jsonrpc_client import JsonRpcClient, PeerUnavailableError
+from mach.transport.secret_files import read_secret
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -68,23 +69,13 @@ def connect_to_aggregators(config: OperatorConfig) -> AggregatorReplicas:
     return AggregatorReplicas(
         config.aggregator_jsonrpc_server_ip_port_address,
         timeout_s=config.submit_deadline_s,
-        token=None if config.aggregator_token_file is None else read_token(config.aggregator_token_file),
+        token=None if config.aggregator_token_file is None else _token(config.aggregator_token_file),
         tls=_tls(config),
     )
 
 
-def read_token(path: Path) -> str:
-    """The bearer token that a file holds alone. Raises `ConfigurationError` without showing it."""
-    try:
-        token = path.read_text(encoding="ascii").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigurationError(
-            f"`aggregator_token_file` {path} cannot be read: {getattr(error, 'strerror', None) or 'it is not text'}; "
-            f"name a file that holds the token alone"
-        ) from None
-    if not token or not token.isprintable() or " " in token:
-        raise ConfigurationError(f"`aggregator_token_file` {path} must hold one token and nothing else")
-    return token
+def _token(path: Path) -> str:
+    return read_secret(path, "aggregator_token_file")
 
 
 def _tls(config: OperatorConfig) -> ssl.SSLContext | None:

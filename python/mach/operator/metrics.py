@@ -23,6 +23,15 @@ class OperatorMetrics:
         self.requests = Counter("eigen_rpc_request_total", "Calls", ["method", "outcome"], registry=self.registry)
         self.alerts = Counter("mach_alerts", "Alerts by what became of them", ["outcome"], registry=self.registry)
         self.undelivered = Gauge("mach_outbox_undelivered", "Alerts the aggregator lacks", registry=self.registry)
+        self.unconfirmed = Gauge(
+            "mach_outbox_unconfirmed", "Alerts the own verifier has not found", registry=self.registry
+        )
+        self.verdict_source_up = Gauge(
+            "mach_verdict_source_up", "1 while the own verifier can be asked", registry=self.registry
+        )
+        self.trusts_alerts = Gauge(
+            "mach_trusts_alerts", "1 if alerts are signed without an own verdict", registry=self.registry
+        )
 
     def request(self, method: str, succeeded: bool, seconds: float) -> None:
         """Counts and times a call."""

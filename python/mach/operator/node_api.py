@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from mach.operator.confirmations import Confirmations
     from mach.operator.signer import AlertSigner
 
 SPEC_VERSION: Final = "v0.0.1"
 SERVICE_ID: Final = "operator-signer"
+SIGNS: Final = "Signs the alerts that its own verifier found and submits them to the aggregator"
+TRUSTS: Final = "WARNING: signs EVERY alert it is told (trust_alerts is on) and submits it to the aggregator"
 
 
-def node_api(avs_name: str, signer: AlertSigner) -> web.Application:
+def node_api(avs_name: str, signer: AlertSigner, confirmations: Confirmations) -> web.Application:
     """GET /eigen/node, /eigen/node/health (200 well, 206 partly, 503 not), /eigen/node/services[/{id}/health]."""
 
     async def node(_request: web.Request) -> web.Response:
@@ -24,20 +27,22 @@ def node_api(avs_name: str, signer: AlertSigner) -> web.Application:
         )
 
     def status() -> HTTPStatus:
-        return HTTPStatus.OK if signer.aggregator_state.reachable else HTTPStatus.PARTIAL_CONTENT
+        well = signer.aggregator_state.reachable and confirmations.problem is None
+        return HTTPStatus.OK if well else HTTPStatus.PARTIAL_CONTENT
 
     async def health(_request: web.Request) -> web.Response:
         return web.Response(status=status())
 
     async def services(_request: web.Request) -> web.Response:
-        state = signer.aggregator_state
+        signs = TRUSTS if confirmations.trusting else SIGNS
+        problems = (confirmations.problem, signer.aggregator_state.problem)
         return web.json_response(
             [
                 {
                     "id": SERVICE_ID,
                     "name": "Operator signer",
-                    "description": state.problem or "Signs alerts and submits them to the aggregator",
-                    "status": "Up" if state.reachable else "Initializing",
+                    "description": "; ".join([signs, *(problem for problem in problems if problem is not None)]),
+                    "status": "Up" if signer.aggregator_state.reachable else "Initializing",
                 }
             ]
         )

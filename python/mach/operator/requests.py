@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from mach.protocol.alerts import Alert, BlockHash, BlockMismatch, OutputOracleMismatch
+from mach.storage.signing_journal import Claim
 from mach.transport.aggregator_wire import fixed_bytes, unsigned
 from mach.transport.jsonrpc import MISSING, InvalidParamsError, RpcError
 
@@ -79,3 +80,22 @@ def statement(method: str, alert: Alert) -> str:
         case BlockHash():
             fields = {"hash": "0x" + alert.hash.hex()}
     return json.dumps({"method": method, "params": fields}, sort_keys=True)
+
+
+def claim_of(statement: str, block_number: int | None) -> Claim:
+    """What an alert in the outbox claims about what, for the signing journal.
+
+    `block_number` is the L2 block of the verdict. An output's index names no output for ever: what was deleted on L1 is
+    proposed again under the same one, and two oracles count each for itself. Its block is the height that counts.
+    """
+    document = json.loads(statement)
+    alert = READERS[document["method"]](document["params"])
+    match alert:
+        case BlockMismatch():
+            return Claim(f"block {alert.l2_block_number}", alert.expect_output_root)
+        case OutputOracleMismatch():
+            output = f"output {alert.invalid_output_index}"
+            subject = output if block_number is None else f"output root of block {block_number}"
+            return Claim(subject, alert.expect_output_root)
+        case BlockHash():
+            return Claim(f"block 0x{alert.hash.hex()}", alert.hash)

@@ -45,6 +45,14 @@ class OperatorMethods:
             if record.state == "finished":
                 transaction = "0x" + record.tx_hash.hex() if record.tx_hash else NO_TRANSACTION
                 raise RpcError(FINISHED_CODE, f"the task {alert_hash} already finished: {transaction}")
+            if record.state == "unconfirmed":
+                return {
+                    "task_index": None,
+                    "tx_hash": NO_TRANSACTION,
+                    "alert_hash": alert_hash,
+                    "status": "unconfirmed",
+                    "reason": record.reason,
+                }
             queued = record.state != "submitted"
             answer = {
                 # null reads as 0 in the original's Go clients; `status` tells the difference
@@ -52,6 +60,7 @@ class OperatorMethods:
                 "tx_hash": NO_TRANSACTION,
                 "alert_hash": alert_hash,
                 "status": "queued" if queued else "submitted",
+                "basis": record.basis,
             }
             if queued and record.reason:
                 answer["reason"] = record.reason

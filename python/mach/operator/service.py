@@ -14,10 +14,12 @@ from mach.chain.operators import RegistrationStatus, operator_status
 from mach.errors import ConfigurationError, EnvironmentFaultError
 from mach.keys import load_bls_keystore, load_ecdsa_keystore, resolve_password
 from mach.operator.aggregators import connect_to_aggregators
+from mach.operator.confirmations import Confirmations
 from mach.operator.metrics import OperatorMetrics
 from mach.operator.node_api import node_api
 from mach.operator.rpc import OperatorMethods
 from mach.operator.signer import AlertSigner
+from mach.operator.verdict_sources import verdict_source
 from mach.storage.database import open_database
 from mach.storage.outbox import Outbox
 from mach.transport.backoff import Backoff
@@ -48,6 +50,7 @@ CALL_MARGIN_S = 5.0
 async def run_operator(config: OperatorConfig) -> None:
     """Signs until cancelled. Raises a `MachError` when keys, chain or registration are not as configured."""
     account, secret_key = await asyncio.to_thread(load_keys, config)
+    source = verdict_source(config)
     deployment = deployment_of(config)
     await check_registration(config, deployment, account.address, secret_key)
     metrics = OperatorMetrics(config.avs_name)
@@ -55,8 +58,22 @@ async def run_operator(config: OperatorConfig) -> None:
         database = await open_database(config.database_url, "operator")
         stack.push_async_callback(database.close)
         aggregator = await stack.enter_async_context(connect_to_aggregators(config))
+        if source is not None:
+            await stack.enter_async_context(source)
+        outbox = Outbox(database)
+        confirmations = Confirmations(
+            outbox,
+            source,
+            metrics,
+            sign_agreement=config.sign_agreement,
+            recheck_s=config.verdict_recheck_s,
+            expiry_s=config.unconfirmed_expiry_s,
+            max_unconfirmed=config.max_unconfirmed_alerts,
+            max_pending=config.max_pending_alerts,
+        )
         signer = AlertSigner(
-            Outbox(database),
+            outbox,
+            confirmations,
             secret_key,
             aggregator,
             metrics,
@@ -76,6 +93,8 @@ async def run_operator(config: OperatorConfig) -> None:
                 "service_manager": deployment.mach_service_manager,
                 "registry_coordinator": deployment.registry_coordinator,
                 "signature_scheme": config.signature_scheme,
+                "trust_alerts": config.trust_alerts,
+                "sign_agreement": config.sign_agreement,
             },
         )
         server = JsonRpcServer(
@@ -88,7 +107,7 @@ async def run_operator(config: OperatorConfig) -> None:
         await server.start(config.operator_server_ip_port_addr.host, config.operator_server_ip_port_addr.port)
         stack.push_async_callback(server.stop)
         if config.enable_node_api:
-            await _serve(stack, node_api(config.avs_name, signer), config.node_api_ip_port_address)
+            await _serve(stack, node_api(config.avs_name, signer, confirmations), config.node_api_ip_port_address)
         if config.enable_metrics:
             await _serve(stack, metrics_page(metrics.registry), config.eigen_metrics_ip_port_address)
         log.info(
@@ -97,9 +116,18 @@ async def run_operator(config: OperatorConfig) -> None:
             operator_id="0x" + secret_key.public_key_g1.operator_id.hex(),
             port=server.port,
             aggregator=[without_credentials(url) for url in config.aggregator_jsonrpc_server_ip_port_address],
+            verdicts=None if source is None else source.name,
         )
+        metrics.trusts_alerts.set(source is None)
+        if source is None:
+            log.warning(
+                "operator.trusts_alerts",
+                danger="trust_alerts is on: whoever reaches the alert port has this operator sign any alert",
+                remedy="set trust_alerts to false and name the operator's own verifier",
+            )
         async with asyncio.TaskGroup() as group:
             group.create_task(signer.run())
+            group.create_task(confirmations.run(signer.wake))
             group.create_task(introduce(signer, aggregator, config, deployment, account.address, secret_key))
 
 

@@ -1,18 +1,21 @@
 """Signing alerts and seeing them through: the outbox is emptied into the aggregator, again and again until it took all.
 
 Nothing here is lost by a crash: an alert is in the outbox before its caller hears of it, a signature before it leaves.
+Nothing is signed that the operator's own verifier has not found: `Confirmations` says what may be.
 """
 
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
 from mach.errors import MachError
+from mach.operator.requests import claim_of
 from mach.protocol.alerts import sign_hash
+from mach.storage.signing_journal import ContradictionError
 from mach.transport.aggregator_wire import AlertTaskInfo, SignedTaskReply
 from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc import InvalidParamsError
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
 
     from mach import bls
     from mach.operator.aggregators import AggregatorReplicas
+    from mach.operator.confirmations import Confirmations
     from mach.operator.metrics import OperatorMetrics
     from mach.storage.outbox import Outbox, OutboxRecord
 
@@ -39,6 +43,10 @@ class OutboxFullError(MachError):
     """More alerts wait for the aggregator than the configured bound."""
 
 
+class WithheldError(MachError):
+    """There is no verdict of one's own for the alert, so it is not signed."""
+
+
 @dataclass(frozen=True, slots=True)
 class AggregatorState:
     """What is known of the aggregator right now."""
@@ -53,6 +61,7 @@ class AlertSigner:
     def __init__(
         self,
         outbox: Outbox,
+        confirmations: Confirmations,
         secret_key: bls.SecretKey,
         aggregator: AggregatorReplicas,
         metrics: OperatorMetrics,
@@ -61,6 +70,7 @@ class AlertSigner:
         max_pending: int,
     ) -> None:
         self._outbox = outbox
+        self._confirmations = confirmations
         self._secret_key = secret_key
         self._operator_id = secret_key.public_key_g1.operator_id
         self._aggregator = aggregator
@@ -75,15 +85,26 @@ class AlertSigner:
     async def submit(self, message_hash: bytes, statement: str, deadline_s: float) -> OutboxRecord:
         """Takes an alert on and waits, for `deadline_s` at most, until the aggregator has it.
 
-        Returns the outbox record: `accepted` or `signed` tell that it is queued. Raises `OutboxFullError` at the bound.
+        Returns the outbox record: `unconfirmed` at once, if the own verifier has not found the same; `accepted` or
+        `signed` tell that it is queued. Raises `OutboxFullError` at the bound.
         """
-        if await self._outbox.count_undelivered() >= self._max_pending:
-            raise OutboxFullError(f"{self._max_pending} alerts wait for the aggregator already; bring it back first")
-        new = await self._outbox.accept(message_hash, statement)
-        log.info("alert.accepted" if new else "alert.repeated", alert="0x" + message_hash.hex())
-        self._metrics.alerts.labels("accepted" if new else "repeated").inc()
+        known = await self._outbox.get(message_hash)
+        if known is None or known.state == "unconfirmed":
+            judgement = (await self._confirmations.judge({message_hash: statement}))[message_hash]
+            if judgement.basis is None:
+                await self._confirmations.keep(message_hash, statement, judgement.reason or "")
+                return await self._record(message_hash)
+            if await self._outbox.count_undelivered() >= self._max_pending:
+                raise OutboxFullError(
+                    f"{self._max_pending} alerts wait for the aggregator already; bring it back first"
+                )
+            new = await self._outbox.accept(message_hash, statement, judgement.basis, judgement.block_number)
+        else:
+            new = False
         record = await self._record(message_hash)
-        if record.state in ("submitted", "finished"):
+        log.info("alert.accepted" if new else "alert.repeated", alert="0x" + message_hash.hex(), basis=record.basis)
+        self._metrics.alerts.labels("accepted" if new else "repeated").inc()
+        if record.state in ("unconfirmed", "submitted", "finished"):
             return record
         settled = self._settled.setdefault(message_hash, asyncio.Event())
         self._wake.set()
@@ -93,6 +114,10 @@ class AlertSigner:
         except TimeoutError:
             log.warning("alert.queued", alert="0x" + message_hash.hex(), problem=self.aggregator_state.problem)
         return await self._record(message_hash)
+
+    def wake(self) -> None:
+        """There is something new to sign."""
+        self._wake.set()
 
     async def run(self) -> None:
         """Delivers what is undelivered until cancelled; waits with backoff while the aggregator is away."""
@@ -131,6 +156,12 @@ class AlertSigner:
                     await self._finish(record.message_hash, _transaction_in(str(error)))
                     return True
                 problem = str(error)
+            except WithheldError as error:
+                await self._confirmations.withhold(record, str(error))
+                self._settle(record.message_hash)
+                if record.state != "accepted":  # an earlier signature of it may be out: no other one follows
+                    await self._outbox.record_reason(record.message_hash, str(error))
+                return True
             except InvalidParamsError as error:
                 problem = f"the aggregator's answer is malformed: {error}"
                 self._note(reachable=True, problem=problem)
@@ -146,6 +177,7 @@ class AlertSigner:
 
     async def _sign_and_send(self, record: OutboxRecord) -> bytes | None:
         """The transaction (32 bytes) if the alert stands on L1 already, else None."""
+        record = await self._with_basis(record)
         answer = await self._aggregator.call("aggregator_createTask", "0x" + record.message_hash.hex())
         info = AlertTaskInfo.from_json(answer)
         if info.alert_hash != record.message_hash:
@@ -155,13 +187,7 @@ class AlertSigner:
             return None
         signature = record.signature if same_task else None
         if signature is None:
-            digest = sign_hash(record.message_hash, info.reference_block_number, self._rollup_chain_id)
-            signature = self._secret_key.sign(digest).to_bytes()
-            await self._outbox.record_signature(
-                record.message_hash, info.task_index, info.reference_block_number, signature
-            )
-            self._metrics.alerts.labels("signed").inc()
-            log.info("alert.signed", alert="0x" + record.message_hash.hex(), task_index=info.task_index)
+            signature = await self._sign(record, info)
         result = await self._aggregator.call(
             "aggregator_processSignedTaskResponse",
             info.to_json(),
@@ -173,6 +199,41 @@ class AlertSigner:
         self._metrics.alerts.labels("submitted").inc()
         log.info("alert.submitted", alert="0x" + record.message_hash.hex(), task_index=info.task_index)
         return reply.tx_hash if reply.reply else None
+
+    async def _with_basis(self, record: OutboxRecord) -> OutboxRecord:
+        """The record, with the own verdict that it rests on.
+
+        Raises `WithheldError` for an alert that was taken on under other settings and has none now.
+        """
+        if self._confirmations.suffices(record.basis):
+            return record
+        judgement = (await self._confirmations.judge({record.message_hash: record.statement}))[record.message_hash]
+        if judgement.basis is None:
+            raise WithheldError(judgement.reason or "")
+        await self._outbox.record_basis(record.message_hash, judgement.basis, judgement.block_number)
+        return replace(record, basis=judgement.basis, block_number=judgement.block_number)
+
+    async def _sign(self, record: OutboxRecord, info: AlertTaskInfo) -> bytes:
+        """A signature over the task, 64 bytes, once it is in outbox and journal. Raises `WithheldError`."""
+        claim = claim_of(record.statement, record.block_number)
+        contradicting = await self._outbox.contradicting(record.message_hash, claim)
+        permitted = await self._confirmations.overtaken(contradicting)
+        digest = sign_hash(record.message_hash, info.reference_block_number, self._rollup_chain_id)
+        signature = self._secret_key.sign(digest).to_bytes()
+        try:
+            await self._outbox.record_signature(
+                record.message_hash,
+                info.task_index,
+                info.reference_block_number,
+                signature,
+                claim=claim,
+                permitted=permitted,
+            )
+        except ContradictionError as error:
+            raise WithheldError(str(error)) from None
+        self._metrics.alerts.labels("signed").inc()
+        log.info("alert.signed", alert="0x" + record.message_hash.hex(), task_index=info.task_index)
+        return signature
 
     async def _finish(self, message_hash: bytes, tx_hash: bytes | None) -> None:
         await self._outbox.record_finished(message_hash, tx_hash)

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy import select, update
 from sqlalchemy.dialects.sqlite import insert
 
+from mach.storage.raised_alerts import mark_replaced
 from mach.storage.schema import equivocations, heads, replaced_blocks, verdicts
 
 if TYPE_CHECKING:
@@ -89,6 +90,7 @@ class ChainRecord:
             now = time.time()
             replaced = [ReplacedBlock(row[0], row[1], label, now) for row in connection.execute(query)]
             write_head(connection, fork_point)
+            mark_replaced(connection, fork_point.block_number)
             connection.execute(update(verdicts).where(above).values(canonical=False))
             for block in replaced:
                 row = {name: getattr(block, name) for name in ReplacedBlock.__slots__}

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
-from mach.storage.schema import deliveries, oracle_positions, output_proposals
-from mach.storage.verdict_log import DeliveryRecord
+from mach.storage.schema import oracle_positions, output_proposals
+from mach.storage.verdict_log import write_alerts
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from sqlalchemy.sql.elements import ColumnElement
 
     from mach.storage.database import Database
+    from mach.storage.raised_alerts import RaisedAlert
+    from mach.storage.verdict_log import DeliveryRecord
 
 ProposalState = Literal["open", "agrees", "mismatch", "unknown", "withdrawn"]
 EarlyAlertState = Literal["pending", "confirmed", "refused"]
@@ -143,6 +145,7 @@ class ProposalLog:
         state: ProposalState,
         expected_root: bytes | None = None,
         alerts: Sequence[DeliveryRecord] = (),
+        raised: RaisedAlert | None = None,
         *,
         early_alert: bool = False,
     ) -> bool:
@@ -157,9 +160,7 @@ class ProposalLog:
         def write(connection: Connection) -> bool:
             if not _set(connection, key, output_proposals.c.state == "open", **values):
                 return False
-            for alert in alerts:
-                row = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
-                connection.execute(insert(deliveries).values(**row).on_conflict_do_nothing())
+            write_alerts(connection, alerts, raised)
             return True
 
         return await self._database.transaction(write)

@@ -43,8 +43,20 @@ alerts: Final = Table(
     Column("tx_hash", LargeBinary(32)),
     Column("reason", Text),
     Column("updated_at", Float, nullable=False),
+    Column("basis", Text),
+    Column("block_number", BigInteger),
 )
 Index("ix_alerts_state", alerts.c.state)
+
+signed_statements: Final = Table(
+    "signed_statements",
+    operator_metadata,
+    Column("message_hash", LargeBinary(32), primary_key=True),
+    Column("subject", Text, nullable=False),
+    Column("claim", LargeBinary(32), nullable=False),
+    Column("signed_at", Float, nullable=False),
+)
+Index("ix_signed_statements_subject", signed_statements.c.subject)
 
 verifier_metadata: Final = MetaData(naming_convention=NAMING)
 
@@ -67,6 +79,7 @@ verdicts: Final = Table(
     Column("computed_output_root", LargeBinary(32)),
     # on the chain that verification follows; of an INVALID block that is the block as computed
     Column("canonical", Boolean, nullable=False, server_default=false()),
+    Column("basis", Text, nullable=False, server_default="re-execution"),
 )
 Index("ix_verdicts_verdict", verdicts.c.verdict)
 
@@ -83,6 +96,21 @@ deliveries: Final = Table(
     Column("created_at", Float, nullable=False),
 )
 Index("ix_deliveries_state", deliveries.c.state)
+
+raised_alerts: Final = Table(
+    "raised_alerts",
+    verifier_metadata,
+    Column("message_hash", LargeBinary(32), primary_key=True),
+    Column("block_number", BigInteger, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("params", Text, nullable=False),
+    Column("basis", Text, nullable=False),
+    Column("raised_at", Float, nullable=False),
+    Column("replaced_at", Float),
+)
+Index("ix_raised_alerts_block_number", raised_alerts.c.block_number)
+
+verified_rollup: Final = Table("verified_rollup", verifier_metadata, Column("chain_id", Text, primary_key=True))
 
 heads: Final = Table(
     "heads",

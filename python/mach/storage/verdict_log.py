@@ -10,6 +10,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.sqlite import insert
 
 from mach.storage.chain_record import write_head
+from mach.storage.raised_alerts import RE_EXECUTION, record_raised
 from mach.storage.schema import deliveries, verdicts
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
     from mach.storage.chain_record import LabelledHead
     from mach.storage.database import Database
+    from mach.storage.raised_alerts import Basis, RaisedAlert
 
 DeliveryState = Literal["pending", "delivered", "refused"]
 FINAL: Final = ("VALID", "INVALID")
@@ -47,6 +49,7 @@ class VerdictRecord:
     served_header: bytes | None = None
     computed_output_root: bytes | None = None
     canonical: bool = False
+    basis: Basis = RE_EXECUTION
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +73,11 @@ class VerdictLog:
         self._database = database
 
     async def record(
-        self, verdict: VerdictRecord, alerts: Sequence[DeliveryRecord] = (), tip: LabelledHead | None = None
+        self,
+        verdict: VerdictRecord,
+        alerts: Sequence[DeliveryRecord] = (),
+        tip: LabelledHead | None = None,
+        raised: RaisedAlert | None = None,
     ) -> bool:
         """A verdict, the alerts it calls for, and with `tip` where verification goes on: all in one transaction.
 
@@ -90,9 +97,7 @@ class VerdictLog:
 
         def write(connection: Connection) -> bool:
             new = bool(connection.execute(statement).rowcount)
-            for alert in alerts:
-                values = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
-                connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
+            write_alerts(connection, alerts, raised)
             if tip is not None:
                 connection.execute(update(verdicts).where(*this).values(canonical=True))
                 write_head(connection, tip)
@@ -172,3 +177,15 @@ class VerdictLog:
 def delivery(operator_url: str, message_hash: bytes, block_number: int, method: str, params: str) -> DeliveryRecord:
     """A new alert for one operator."""
     return DeliveryRecord(operator_url, message_hash, block_number, method, params, "pending", None, time.time())
+
+
+def write_alerts(connection: Connection, alerts: Sequence[DeliveryRecord], raised: RaisedAlert | None) -> None:
+    """Keeps an alert's deliveries to operators, and the alert that those find when they ask before they sign.
+
+    The alert stands even where no operator is told.
+    """
+    for alert in alerts:
+        values = {name: getattr(alert, name) for name in DeliveryRecord.__slots__}
+        connection.execute(insert(deliveries).values(**values).on_conflict_do_nothing())
+    if raised is not None:
+        record_raised(connection, raised)

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 import structlog
 
 from mach.storage.chain_record import VERIFIED, LabelledHead
+from mach.verifier.dispatcher import block_alert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from mach.storage.raised_alerts import RaisedAlert
     from mach.storage.verdict_log import DeliveryRecord, VerdictLog
     from mach.verifier.dispatcher import AlertDispatcher
     from mach.verifier.metrics import VerifierMetrics
@@ -35,11 +37,13 @@ class VerdictDesk:
         """Records a verdict, and an INVALID one's alerts with it; `tip` is where verification goes on, if it does."""
         found = verdict.verification
         deliveries: Sequence[DeliveryRecord] = ()
+        raised: RaisedAlert | None = None
         if found.verdict == "INVALID":
             alert = verdict.alert()
-            deliveries = self._dispatcher.deliveries(alert)
+            raised = block_alert(alert)
+            deliveries = self._dispatcher.deliveries(raised)
         head = None if tip is None else LabelledHead(VERIFIED, tip.number, tip.hash, tip.header)
-        new = await self.verdicts.record(verdict.record(), deliveries, head)
+        new = await self.verdicts.record(verdict.record(), deliveries, head, raised)
         if found.verdict == "INVALID":
             if not new:
                 return  # it is served again; its alert stands

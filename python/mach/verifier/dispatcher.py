@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+import time
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 
+from mach.storage.raised_alerts import RE_EXECUTION, RaisedAlert
 from mach.storage.verdict_log import delivery
 from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc_client import JsonRpcClient, PeerRefusedError, PeerUnavailableError
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mach.protocol.alerts import BlockMismatch, OutputOracleMismatch
+    from mach.storage.raised_alerts import Basis
     from mach.storage.verdict_log import DeliveryRecord, VerdictLog
 
 log = structlog.get_logger()
@@ -36,32 +40,10 @@ class AlertDispatcher:
         self._timeout_s = timeout_s
         self._news = {url: asyncio.Event() for url in self._operator_urls}
 
-    def deliveries(self, alert: BlockMismatch) -> list[DeliveryRecord]:
+    def deliveries(self, alert: RaisedAlert) -> list[DeliveryRecord]:
         """One delivery of an alert for every operator, to be recorded together with the verdict."""
-        params = json.dumps(
-            {
-                "invalid_output_root": "0x" + alert.invalid_output_root.hex(),
-                "expect_output_root": "0x" + alert.expect_output_root.hex(),
-                "l2_block_number": alert.l2_block_number,
-            }
-        )
-        message_hash = alert.message_hash()
         return [
-            delivery(url, message_hash, alert.l2_block_number, "alert_blockMismatch", params)
-            for url in self._operator_urls
-        ]
-
-    def output_deliveries(self, alert: OutputOracleMismatch, l2_block_number: int) -> list[DeliveryRecord]:
-        """The same for an alert over an output root that was proposed on L1."""
-        params = json.dumps(
-            {
-                "expect_output_root": "0x" + alert.expect_output_root.hex(),
-                "invalid_output_index": alert.invalid_output_index,
-            }
-        )
-        message_hash = alert.message_hash()
-        return [
-            delivery(url, message_hash, l2_block_number, "alert_blockOutputOracleMismatch", params)
+            delivery(url, alert.message_hash, alert.block_number, alert.method, alert.params)
             for url in self._operator_urls
         ]
 
@@ -87,7 +69,9 @@ class AlertDispatcher:
                 backoff.reset()
                 await self._news[url].wait()
             else:
-                await asyncio.sleep(backoff.next_delay_s())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(backoff.next_delay_s()):
+                        await self._news[url].wait()
 
     async def _deliver(self, record: DeliveryRecord, client: JsonRpcClient) -> bool:
         """One attempt; True when the operator took the alert or never will."""
@@ -107,6 +91,37 @@ class AlertDispatcher:
                 return True
             log.warning("alert.operator_failed", **event, problem=str(error))
             return False
+        if isinstance(answer, dict) and answer.get("status") == "unconfirmed":
+            log.warning("alert.operator_does_not_confirm", **event, reason=str(answer.get("reason"))[:300])
+            return False
         await self._verdicts.settle(record, "delivered", json.dumps(answer))
         log.info("alert.delivered", **event, block=record.block_number)
         return True
+
+
+def block_alert(alert: BlockMismatch, basis: Basis = RE_EXECUTION) -> RaisedAlert:
+    """An alert over a block, as it is recorded with the verdict and told to operators."""
+    params = {
+        "invalid_output_root": "0x" + alert.invalid_output_root.hex(),
+        "expect_output_root": "0x" + alert.expect_output_root.hex(),
+        "l2_block_number": alert.l2_block_number,
+    }
+    return RaisedAlert(
+        alert.message_hash(), alert.l2_block_number, "alert_blockMismatch", json.dumps(params), basis, time.time()
+    )
+
+
+def output_alert(alert: OutputOracleMismatch, l2_block_number: int) -> RaisedAlert:
+    """The same over the output root of a block that was proposed on L1."""
+    params = {
+        "expect_output_root": "0x" + alert.expect_output_root.hex(),
+        "invalid_output_index": alert.invalid_output_index,
+    }
+    return RaisedAlert(
+        alert.message_hash(),
+        l2_block_number,
+        "alert_blockOutputOracleMismatch",
+        json.dumps(params),
+        RE_EXECUTION,
+        time.time(),
+    )

@@ -17,6 +17,7 @@ from mach.protocol.hashing import keccak256
 from mach.storage.output_proposals import ProposalRecord
 from mach.transport.backoff import Backoff
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
+from mach.verifier.dispatcher import output_alert
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
@@ -159,12 +160,14 @@ class OutputRootWatch:
 
     async def _conclude_mismatch(self, proposal: ProposalRecord, expected_root: bytes) -> None:
         alert = OutputOracleMismatch(expected_root, proposal.output_index)
+        raised = output_alert(alert, proposal.l2_block_number)
         early = self._on_early_alert is not None and proposal.kind == OracleKind.OUTPUT_ORACLE
         judged = await self._proposals.judge(
             proposal.key,
             "mismatch",
             expected_root,
-            self._dispatcher.output_deliveries(alert, proposal.l2_block_number),
+            self._dispatcher.deliveries(raised),
+            raised,
             early_alert=early,
         )
         if not judged:
