@@ -14,6 +14,7 @@ from pydantic import AliasChoices
 from pydantic_core import PydanticUndefined
 
 from mach.config.aggregator import AggregatorConfig
+from mach.config.cross_check import CrossCheckConfig
 from mach.config.operator import OperatorConfig
 from mach.config.verifier import VerifierConfig
 
@@ -27,6 +28,7 @@ SERVICES: dict[str, type[ServiceConfig]] = {
     "mach-aggregator": AggregatorConfig,
     "mach-operator-signer": OperatorConfig,
     "mach-verifier": VerifierConfig,
+    "mach-verifier with `verifier_mode: cross-check`": CrossCheckConfig,
 }
 HEAD = """# Configuration
 

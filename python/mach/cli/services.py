@@ -79,14 +79,20 @@ def operator_command(config_path: Path, log_format: LogFormat, log_level: str, a
 @click.command("mach-verifier")
 @service_options
 def verifier_command(config_path: Path, log_format: LogFormat, log_level: str) -> None:
-    """Re-executes every block of a rollup and raises an alert for one that its inputs do not produce."""
-    from mach.config.loading import load
-    from mach.config.verifier import VerifierConfig
+    """Re-executes every block of a rollup and raises an alert for one that its inputs do not produce.
+
+    With `verifier_mode: cross-check` it compares independent endpoints instead.
+    """
+    from mach.config.cross_check import CrossCheckConfig, load_verifier
+    from mach.verifier.cross_check_service import run_cross_check
     from mach.verifier.service import run_verifier
 
-    config = load(VerifierConfig, config_path)
+    config = load_verifier(config_path)
     configure_logging(log_format, log_level)
-    run_until_signal(lambda: run_verifier(config))
+    if isinstance(config, CrossCheckConfig):
+        run_until_signal(lambda: run_cross_check(config))
+    else:
+        run_until_signal(lambda: run_verifier(config))
 
 
 def aggregator() -> None:

@@ -92,9 +92,22 @@ def _hash(value: str) -> str:
     return "0x" + raw.hex()
 
 
+def _loopback(value: ListenAddress) -> ListenAddress:
+    if not value.is_loopback:
+        raise ValueError("listens on loopback only; reach it from elsewhere through a tunnel")
+    return value
+
+
 HexHash = Annotated[str, AfterValidator(_hash)]
 Listen = Annotated[
     ListenAddress, BeforeValidator(ListenAddress.parse), PlainSerializer(str), WithJsonSchema({"type": "string"})
+]
+LoopbackListen = Annotated[
+    ListenAddress,
+    BeforeValidator(ListenAddress.parse),
+    AfterValidator(_loopback),
+    PlainSerializer(str),
+    WithJsonSchema({"type": "string"}),
 ]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 WebSocketUrl = Annotated[str, AfterValidator(_web_socket_url)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from mach.config.loading import ServiceConfig
 from mach.config.values import (
@@ -16,6 +16,7 @@ from mach.config.values import (
     HttpUrl,
     Listen,
     ListenAddress,
+    LoopbackListen,
     Seconds,
     ServerUrl,
     WebSocketUrl,
@@ -27,6 +28,9 @@ WitnessSourceName = Literal["execution-witness", "proofs", "files"]
 class VerifierConfig(ServiceConfig):
     """One verifier: one rollup, followed over the RPC of one or several nodes that serve the `debug` namespace."""
 
+    verifier_mode: Literal["re-execution"] = Field(
+        default="re-execution", description="`cross-check` is another set of settings: see below"
+    )
     l2_rpc_url: Annotated[list[HttpUrl], CommaSeparated, Field(min_length=1)] = Field(
         description="one or several nodes: the first that answers is followed, all are compared block by block"
     )
@@ -124,16 +128,9 @@ class VerifierConfig(ServiceConfig):
     verdict_api_token_file: FilePath | None = Field(
         default=None, description="turns the verdict API on: a secret of 32 or more characters, shared with operators"
     )
-    verdict_api_ip_port_address: Listen = Field(
+    verdict_api_ip_port_address: LoopbackListen = Field(
         default=ListenAddress("127.0.0.1", 8391), description="where operators ask before they sign; loopback only"
     )
-
-    @field_validator("verdict_api_ip_port_address")
-    @classmethod
-    def _loopback_only(cls, value: ListenAddress) -> ListenAddress:
-        if not value.is_loopback:
-            raise ValueError("the verdict API listens on loopback only; reach it from elsewhere through a tunnel")
-        return value
 
     @model_validator(mode="after")
     def _folder_for_files(self) -> Self:

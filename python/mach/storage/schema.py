@@ -110,6 +110,18 @@ raised_alerts: Final = Table(
 )
 Index("ix_raised_alerts_block_number", raised_alerts.c.block_number)
 
+disagreements: Final = Table(
+    "disagreements",
+    verifier_metadata,
+    Column("block_number", BigInteger, primary_key=True, autoincrement=False),
+    Column("served_hash", LargeBinary(32), primary_key=True),
+    Column("agreed_hash", LargeBinary(32), primary_key=True),
+    Column("evidence", Text, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("noticed_at", Float, nullable=False),
+)
+Index("ix_disagreements_state", disagreements.c.state)
+
 verified_rollup: Final = Table("verified_rollup", verifier_metadata, Column("chain_id", Text, primary_key=True))
 
 heads: Final = Table(

@@ -105,7 +105,7 @@ def block_alert(alert: BlockMismatch, basis: Basis = RE_EXECUTION) -> RaisedAler
         "invalid_output_root": "0x" + alert.invalid_output_root.hex(),
         "expect_output_root": "0x" + alert.expect_output_root.hex(),
         "l2_block_number": alert.l2_block_number,
-    }
+    } | ({} if basis == RE_EXECUTION else {"basis": basis})
     return RaisedAlert(
         alert.message_hash(), alert.l2_block_number, "alert_blockMismatch", json.dumps(params), basis, time.time()
     )

@@ -32,11 +32,16 @@ class VerifierReadiness:
             found += [f"{endpoint.name}: {endpoint.problem}" for endpoint in self._endpoints.endpoints]
         if self._lag.alarm is not None:
             found.append(self._lag.alarm)
-        try:
-            async with asyncio.timeout(DATABASE_DEADLINE_S):
-                await self._database.snapshot(lambda connection: connection.execute(sa.text("SELECT 1")).scalar())
-        except TimeoutError:
-            found.append(f"database {self._database.name} did not answer within {DATABASE_DEADLINE_S:g} s")
-        except MachError as error:
-            found.append(str(error))
-        return found
+        return found + await database_problems(self._database)
+
+
+async def database_problems(database: Database) -> list[str]:
+    """Why the database cannot be used now; none if it can."""
+    try:
+        async with asyncio.timeout(DATABASE_DEADLINE_S):
+            await database.snapshot(lambda connection: connection.execute(sa.text("SELECT 1")).scalar())
+    except TimeoutError:
+        return [f"database {database.name} did not answer within {DATABASE_DEADLINE_S:g} s"]
+    except MachError as error:
+        return [str(error)]
+    return []

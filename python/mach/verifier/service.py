@@ -19,7 +19,6 @@ from mach.transport.listening import start_site
 from mach.transport.status_page import status_page
 from mach.transport.urls import without_credentials
 from mach.verifier.comparison import EndpointComparison
-from mach.transport.verdict_wire import VerdictApiSecret
 from mach.verifier.conclusion import VerdictDesk
 from mach.verifier.connecting import check_endpoints, connect_endpoints
 from mach.verifier.dispatcher import AlertDispatcher
@@ -31,7 +30,7 @@ from mach.verifier.metrics import VerifierMetrics
 from mach.verifier.output_duty import OutputDuty
 from mach.verifier.progress import Progress
 from mach.verifier.readiness import VerifierReadiness
-from mach.verifier.verdict_api import VerdictApi
+from mach.verifier.verdict_api import start_verdict_api
 from mach.verifier.verdict_feed import VerdictFeed
 
 if TYPE_CHECKING:
@@ -45,7 +44,6 @@ log = structlog.get_logger()
 async def run_verifier(config: VerifierConfig) -> None:
     """Verifies until cancelled. Raises a `MachError` when the configuration does not fit the nodes."""
     chain_config = read_chain_config(config.l2_chain_config, config.layer2_chain_id)
-    verdict_secret = read_verdict_secret(config)
     metrics = VerifierMetrics()
     async with AsyncExitStack() as stack:
         endpoints = await connect_endpoints(config, stack, metrics)
@@ -86,11 +84,7 @@ async def run_verifier(config: VerifierConfig) -> None:
             stack.push_async_callback(runner.cleanup)
         outputs = OutputDuty(config, database, dispatcher, endpoints, metrics)
         await outputs.check()
-        if verdict_secret is not None:
-            api = VerdictApi(database, verdicts, verdict_secret, config.layer2_chain_id)
-            address = config.verdict_api_ip_port_address
-            runner, _ = await start_site(api.application(), address.host, address.port)
-            stack.push_async_callback(runner.cleanup)
+        await start_verdict_api(stack, config, database, verdicts)
         log.info(
             "verifier.started",
             l2=[without_credentials(url) for url in config.l2_rpc_url],
@@ -113,13 +107,6 @@ async def run_verifier(config: VerifierConfig) -> None:
                         poll_interval_s=config.poll_interval_s,
                     )
                     group.create_task(comparison.run())
-
-
-def read_verdict_secret(config: VerifierConfig) -> VerdictApiSecret | None:
-    """The secret of the verdict API; None where it is off. Raises `ConfigurationError`."""
-    if config.verdict_api_token_file is None:
-        return None
-    return VerdictApiSecret.read(config.verdict_api_token_file, "verdict_api_token_file")
 
 
 def read_chain_config(path: Path, chain_id: int) -> str:

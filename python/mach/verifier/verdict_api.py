@@ -19,6 +19,7 @@ from aiohttp import web
 
 from mach.storage.errors import DatabaseError
 from mach.storage.raised_alerts import raised
+from mach.transport.listening import start_site
 from mach.transport.verdict_wire import (
     ALERTS_PATH,
     MAC_HEADER,
@@ -31,7 +32,10 @@ from mach.transport.verdict_wire import (
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
+    from contextlib import AsyncExitStack
 
+    from mach.config.cross_check import CrossCheckConfig
+    from mach.config.verifier import VerifierConfig
     from mach.storage.database import Database
     from mach.storage.raised_alerts import RaisedAlert
     from mach.storage.verdict_log import VerdictLog, VerdictRecord
@@ -46,6 +50,19 @@ MAX_VERDICTS: Final = 100
 
 class BadQuestionError(ValueError):
     """A question that cannot be read; the text says why."""
+
+
+async def start_verdict_api(
+    stack: AsyncExitStack, config: VerifierConfig | CrossCheckConfig, database: Database, verdicts: VerdictLog
+) -> None:
+    """Serves the API until the stack ends, if the settings turn it on. Raises `ConfigurationError`, `ListenError`."""
+    if config.verdict_api_token_file is None:
+        return
+    secret = VerdictApiSecret.read(config.verdict_api_token_file, "verdict_api_token_file")
+    api = VerdictApi(database, verdicts, secret, config.layer2_chain_id)
+    address = config.verdict_api_ip_port_address
+    runner, _ = await start_site(api.application(), address.host, address.port)
+    stack.push_async_callback(runner.cleanup)
 
 
 class VerdictApi:

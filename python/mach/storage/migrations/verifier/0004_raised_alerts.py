@@ -24,6 +24,18 @@ def upgrade() -> None:
     with op.batch_alter_table("raised_alerts", schema=None) as batch_op:
         batch_op.create_index("ix_raised_alerts_block_number", ["block_number"], unique=False)
     op.create_table(
+        "disagreements",
+        sa.Column("block_number", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("served_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("agreed_hash", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("noticed_at", sa.Float(), nullable=False),
+        sa.PrimaryKeyConstraint("block_number", "served_hash", "agreed_hash", name=op.f("pk_disagreements")),
+    )
+    with op.batch_alter_table("disagreements", schema=None) as batch_op:
+        batch_op.create_index("ix_disagreements_state", ["state"], unique=False)
+    op.create_table(
         "verified_rollup",
         sa.Column("chain_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_verified_rollup")),
@@ -37,6 +49,10 @@ def downgrade() -> None:
         batch_op.drop_column("basis")
 
     op.drop_table("verified_rollup")
+    with op.batch_alter_table("disagreements", schema=None) as batch_op:
+        batch_op.drop_index("ix_disagreements_state")
+
+    op.drop_table("disagreements")
     with op.batch_alter_table("raised_alerts", schema=None) as batch_op:
         batch_op.drop_index("ix_raised_alerts_block_number")
 
