@@ -7,6 +7,8 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING
 
+import pytest
+
 from mach.devnet.faults import Fault, FaultKind
 from mach.devnet.l2_genesis import L2_CHAIN_ID
 
@@ -57,6 +59,7 @@ async def test_a_forged_alert_at_every_port_is_never_signed_and_a_true_one_is_co
     assert not await network.manager.contains(L2_CHAIN_ID, bytes.fromhex(forged_hash[2:]))
 
 
+@pytest.mark.slow  # the same in one process: tests/unit/test_operator_verdicts.py
 async def test_an_operator_killed_between_verdict_and_signature_goes_on(network: BlsNetwork, l2: L2) -> None:
     """Over the verdict API; the operator dies first with the alert unconfirmed, then with it confirmed but unsigned."""
     token = network.layout.folder / "verdict-api.token"

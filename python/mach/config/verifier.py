@@ -125,6 +125,19 @@ class VerifierConfig(ServiceConfig):
                 raise ValueError("early_alert_contract is set: set early_alert_ecdsa_keystore_path to the sender's key")
         return self
 
+    canary_targets: Annotated[list[HttpUrl], CommaSeparated] = Field(
+        default=[], description="what users use: asked as users ask, and compared with what was verified"
+    )
+    canary_interval_s: Seconds = Field(
+        default=15.0, description="mean time between two questions to a target; they come at random (Poisson)"
+    )
+    canary_settle_s: Seconds = Field(
+        default=12.0, description="so long an answer may be ahead of verification, or about to be reorganised"
+    )
+    canary_profile: FilePath | None = Field(
+        default=None, description="YAML: the clients, methods and habits of your users; a usual mix when not given"
+    )
+
     verdict_api_token_file: FilePath | None = Field(
         default=None, description="turns the verdict API on: a secret of 32 or more characters, shared with operators"
     )

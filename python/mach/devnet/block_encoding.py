@@ -11,6 +11,7 @@ import rlp
 from mach.devnet.deposits import DEPOSIT_TYPE
 from mach.errors import MachError
 from mach.protocol.hashing import keccak256
+from mach.rollup.tries import ordered_trie_root
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -143,49 +144,3 @@ def union_of_blooms(receipts: Sequence[Receipt]) -> bytes:
 def receipts_root(receipts: Sequence[Receipt]) -> bytes:
     """The root of the trie that maps `rlp(index)` to each receipt, 32 bytes."""
     return ordered_trie_root([receipt.encode() for receipt in receipts])
-
-
-def ordered_trie_root(values: Sequence[bytes]) -> bytes:
-    """The root of the Merkle Patricia trie that maps `rlp(index)` to `values[index]`, 32 bytes."""
-    if not values:
-        return keccak256(rlp.encode(b""))
-    entries = [(_nibbles(rlp.encode(_minimal(index))), value) for index, value in enumerate(values)]
-    return keccak256(rlp.encode(_node(sorted(entries), 0)))
-
-
-def _node(entries: list[tuple[bytes, bytes]], depth: int) -> Any:
-    """The trie node over entries that agree in their first `depth` nibbles. No key is a prefix of another."""
-    first, last = entries[0][0], entries[-1][0]
-    if len(entries) == 1:
-        return [_hex_prefix(first[depth:], is_leaf=True), entries[0][1]]
-    shared = depth
-    while first[shared] == last[shared]:  # sorted: what the ends share, all share
-        shared += 1
-    if shared > depth:
-        return [_hex_prefix(first[depth:shared], is_leaf=False), _reference(_node(entries, shared))]
-    children: list[Any] = []
-    for nibble in range(16):
-        below = [entry for entry in entries if entry[0][depth] == nibble]
-        children.append(_reference(_node(below, depth + 1)) if below else b"")
-    return [*children, b""]
-
-
-def _reference(node: Any) -> Any:
-    """How a parent holds a node: itself if its RLP is shorter than a hash, else the hash."""
-    encoded: bytes = rlp.encode(node)
-    return node if len(encoded) < 32 else keccak256(encoded)
-
-
-def _hex_prefix(nibbles: bytes, *, is_leaf: bool) -> bytes:
-    """Hex-prefix encoding (Yellow Paper, appendix C)."""
-    flag = 2 if is_leaf else 0
-    padded = bytes([flag + 1]) + nibbles if len(nibbles) % 2 else bytes([flag, 0]) + nibbles
-    return bytes(high << 4 | low for high, low in zip(padded[::2], padded[1::2], strict=True))
-
-
-def _nibbles(key: bytes) -> bytes:
-    return bytes(nibble for byte in key for nibble in (byte >> 4, byte & 15))
-
-
-def _minimal(value: int) -> bytes:
-    return value.to_bytes((value.bit_length() + 7) // 8, "big")

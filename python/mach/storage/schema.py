@@ -122,6 +122,23 @@ disagreements: Final = Table(
 )
 Index("ix_disagreements_state", disagreements.c.state)
 
+canary_findings: Final = Table(
+    "canary_findings",
+    verifier_metadata,
+    Column("id", Integer, primary_key=True),
+    Column("noticed_at", Float, nullable=False),
+    Column("target", Text, nullable=False),
+    Column("client", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Column("request", Text, nullable=False),
+    Column("answer", Text, nullable=False),
+    Column("expected", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("block_number", BigInteger),
+    Column("alert", LargeBinary(32)),
+)
+Index("ix_canary_findings_noticed_at", canary_findings.c.noticed_at)
+
 verified_rollup: Final = Table("verified_rollup", verifier_metadata, Column("chain_id", Text, primary_key=True))
 
 heads: Final = Table(

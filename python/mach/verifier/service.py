@@ -11,6 +11,7 @@ import structlog
 
 from mach.errors import ConfigurationError
 from mach.rollup.head_watch import HeadWatch, web_socket_form
+from mach.storage.canary_findings import CanaryLog
 from mach.storage.chain_record import ChainRecord
 from mach.storage.database import open_database
 from mach.storage.raised_alerts import claim_database
@@ -18,6 +19,9 @@ from mach.storage.verdict_log import VerdictLog
 from mach.transport.listening import start_site
 from mach.transport.status_page import status_page
 from mach.transport.urls import without_credentials
+from mach.verifier.canary import Canary, CanaryMetrics
+from mach.verifier.canary_checks import AnswerChecks
+from mach.verifier.canary_profile import read_profile
 from mach.verifier.comparison import EndpointComparison
 from mach.verifier.conclusion import VerdictDesk
 from mach.verifier.connecting import check_endpoints, connect_endpoints
@@ -44,6 +48,7 @@ log = structlog.get_logger()
 async def run_verifier(config: VerifierConfig) -> None:
     """Verifies until cancelled. Raises a `MachError` when the configuration does not fit the nodes."""
     chain_config = read_chain_config(config.l2_chain_config, config.layer2_chain_id)
+    canary_profile = read_profile(config.canary_profile)
     metrics = VerifierMetrics()
     async with AsyncExitStack() as stack:
         endpoints = await connect_endpoints(config, stack, metrics)
@@ -84,6 +89,24 @@ async def run_verifier(config: VerifierConfig) -> None:
             stack.push_async_callback(runner.cleanup)
         outputs = OutputDuty(config, database, dispatcher, endpoints, metrics)
         await outputs.check()
+        canary = Canary(
+            config.canary_targets,
+            canary_profile,
+            AnswerChecks(
+                endpoints,
+                verdicts,
+                chain,
+                progress,
+                chain_id=config.layer2_chain_id,
+                settle_s=config.canary_settle_s,
+            ),
+            verdicts,
+            CanaryLog(database),
+            dispatcher,
+            progress,
+            CanaryMetrics(metrics.registry),
+            interval_s=config.canary_interval_s,
+        )
         await start_verdict_api(stack, config, database, verdicts)
         log.info(
             "verifier.started",
@@ -92,7 +115,7 @@ async def run_verifier(config: VerifierConfig) -> None:
             operators=[without_credentials(url) for url in config.operators],
         )
         async with asyncio.TaskGroup() as group:
-            for part in (dispatcher, heads, follower, labels, lag, outputs):
+            for part in (dispatcher, heads, follower, labels, lag, outputs, canary):
                 group.create_task(part.run())
             if len(endpoints.endpoints) > 1:
                 for endpoint in endpoints.endpoints:

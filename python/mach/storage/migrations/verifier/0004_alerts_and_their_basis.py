@@ -1,4 +1,4 @@
-"""The alerts that a verifier raised and its rollup: what its operators ask before they sign; what verdicts rest on."""
+"""What operators ask before they sign, what verdicts rest on, and what cross-checks and the canary found."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -36,6 +36,23 @@ def upgrade() -> None:
     with op.batch_alter_table("disagreements", schema=None) as batch_op:
         batch_op.create_index("ix_disagreements_state", ["state"], unique=False)
     op.create_table(
+        "canary_findings",
+        sa.Column("id", sa.Integer(), nullable=False),
+        sa.Column("noticed_at", sa.Float(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("client", sa.Text(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=False),
+        sa.Column("request", sa.Text(), nullable=False),
+        sa.Column("answer", sa.Text(), nullable=False),
+        sa.Column("expected", sa.Text(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("block_number", sa.BigInteger(), nullable=True),
+        sa.Column("alert", sa.LargeBinary(length=32), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_canary_findings")),
+    )
+    with op.batch_alter_table("canary_findings", schema=None) as batch_op:
+        batch_op.create_index("ix_canary_findings_noticed_at", ["noticed_at"], unique=False)
+    op.create_table(
         "verified_rollup",
         sa.Column("chain_id", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("chain_id", name=op.f("pk_verified_rollup")),
@@ -49,6 +66,10 @@ def downgrade() -> None:
         batch_op.drop_column("basis")
 
     op.drop_table("verified_rollup")
+    with op.batch_alter_table("canary_findings", schema=None) as batch_op:
+        batch_op.drop_index("ix_canary_findings_noticed_at")
+
+    op.drop_table("canary_findings")
     with op.batch_alter_table("disagreements", schema=None) as batch_op:
         batch_op.drop_index("ix_disagreements_state")
 
