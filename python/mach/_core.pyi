@@ -399,8 +399,8 @@ def run_blockchain_tests(path: str, document: bytes) -> list[ConformanceCase]:
     Raises ValueError for text that is not JSON, or no object.
     """
 
-def skipped_blockchain_tests() -> list[tuple[str, str]]:
-    """The files of tests that are not run, without `.json`, each with its reason."""
+def skipped_blockchain_tests() -> list[tuple[str, str | None, str]]:
+    """The tests that are not run: the file without `.json`, the network (None for all of them), and the reason."""
 
 class IntakeRefusedError(MachError): ...
 class UnknownOperatorSetError(IntakeRefusedError): ...

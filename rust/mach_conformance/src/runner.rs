@@ -49,7 +49,6 @@ pub struct CaseResult {
 /// # Errors
 /// [`FixtureError`] if the text is not JSON, or no object. A document of other things than blockchain tests has none.
 pub fn run_document(path: &str, json: &[u8]) -> Result<Vec<CaseResult>, FixtureError> {
-    let skip = skipped::reason(path);
     let run = |(name, fixture): (String, Result<Fixture, FixtureError>)| {
         let mut case = CaseResult {
             name,
@@ -57,13 +56,13 @@ pub fn run_document(path: &str, json: &[u8]) -> Result<Vec<CaseResult>, FixtureE
             blocks: 0,
             gas_used: 0,
         };
-        case.outcome = match (skip, fixture) {
+        let network = fixture.as_ref().map_or("", |fixture| &fixture.network);
+        case.outcome = match (skipped::reason(path, network), fixture) {
             (Some(reason), _) => Outcome::Skipped(reason.to_owned()),
             (None, Err(error)) => Outcome::Failed(error.to_string()),
-            (None, Ok(fixture)) => match run(&fixture, &mut case) {
-                Ok(()) => Outcome::Passed,
-                Err(reason) => Outcome::Failed(reason),
-            },
+            (None, Ok(fixture)) => {
+                run(&fixture, &mut case).map_or_else(Outcome::Failed, |()| Outcome::Passed)
+            }
         };
         case
     };

@@ -65,12 +65,12 @@ fn run_blockchain_tests(
     Ok(cases.into_iter().map(ConformanceCase).collect())
 }
 
-/// The files of tests that are not run: name and reason.
+/// The tests that are not run: the file, the network if only its tests are left out, and the reason.
 #[pyfunction]
-fn skipped_blockchain_tests() -> Vec<(&'static str, &'static str)> {
+fn skipped_blockchain_tests() -> Vec<(&'static str, Option<&'static str>, &'static str)> {
     mach_conformance::SKIPPED
         .iter()
-        .map(|skip| (skip.file, skip.reason))
+        .map(|skip| (skip.file, skip.network, skip.reason))
         .collect()
 }
 
