@@ -74,6 +74,7 @@ def test_the_whole_archive() -> None:
     assert skipped == {"tx_selfdestruct_balance_bug"} <= {file for file, _ in listed}
     assert Counter(case.outcome for case in cases) == {"passed": CASES - 1, "skipped": 1}
     assert sum(case.blocks for case in cases) > CASES
+    assert sum(case.gas_used for case in cases) > 1e9
 
 
 def test_the_last_line_and_the_exit_code_say_it_all(document: dict[str, Any], tmp_path: Path) -> None:
@@ -89,7 +90,7 @@ def test_the_last_line_and_the_exit_code_say_it_all(document: dict[str, Any], tm
     code, [line] = run("--json", path)
     summary = json.loads(line)
     assert (code, summary["passed"], summary["failed"], summary["failed_cases"]) == (0, 1, 0, [])
-    assert (summary["blocks"], summary["gas_used"] > 0) == (9, True)
+    assert summary["blocks"] == 9
 
 
 class TestWhatATestSaysIsHeldAgainstWhatIsFound:

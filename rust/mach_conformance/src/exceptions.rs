@@ -181,7 +181,7 @@ pub const TABLE: &[Reason] = &[
         "is greater than the cap",
         &["GAS_LIMIT_EXCEEDS_MAXIMUM"],
     ),
-    reason(TX, "exceeds the gas limit", &["INTRINSIC_GAS_TOO_LOW"]),
+    reason(TX, "call gas cost", &["INTRINSIC_GAS_TOO_LOW"]),
     reason(TX, "gas floor", &["INTRINSIC_GAS_BELOW_FLOOR_GAS_COST"]),
     reason(TX, "lack of funds", &["INSUFFICIENT_ACCOUNT_FUNDS"]),
     reason(
