@@ -9,7 +9,7 @@ use mach_stateless::{BlockInput, BlockVerification, Verdict, verify_block_with_c
 
 use crate::{
     exceptions,
-    fixture::{self, Fixture, FixtureError, Post, TestBlock},
+    fixture::{self, Fixture, FixtureError, NamedFixture, Post, TestBlock},
     network::NetworkRules,
     skipped,
     state::State,
@@ -47,7 +47,7 @@ pub struct CaseResult {
 /// # Errors
 /// [`FixtureError`] if the text is not JSON, or no object. A document of other things than blockchain tests has none.
 pub fn run_document(path: &str, json: &[u8]) -> Result<Vec<CaseResult>, FixtureError> {
-    let run = |(name, fixture): (String, Result<Fixture, FixtureError>)| {
+    let run = |(name, fixture): NamedFixture| {
         let mut case = CaseResult {
             name,
             outcome: Outcome::Passed,
