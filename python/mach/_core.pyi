@@ -366,6 +366,42 @@ def verify_block(
     Raises ValueError for a malformed `chain_config`, RuntimeError for a defect in the native code.
     """
 
+# ---- Conformance (rust/mach_core/src/conformance.rs); use `mach.rollup.conformance` ----
+
+@final
+class ConformanceCase:
+    """A blockchain test and what came of it."""
+
+    @property
+    def name(self) -> str:
+        """The test's name."""
+
+    @property
+    def outcome(self) -> Literal["passed", "failed", "skipped"]:
+        """Passed if every block was accepted or refused as the test says, and for the reason that it says."""
+
+    @property
+    def reason(self) -> str | None:
+        """Which block went wrong and how, or why the test was not run; None if it passed."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that were verified."""
+
+    @property
+    def gas_used(self) -> int:
+        """Gas of the blocks that were accepted."""
+
+def run_blockchain_tests(path: str, document: bytes) -> list[ConformanceCase]:
+    """Run every blockchain test in a document, the JSON of a file of ethereum/tests; a document of others has none.
+
+    `path` names the file, which may be one that is left out. The GIL is released.
+    Raises ValueError for text that is not JSON, or no object, RuntimeError for a defect in the native code.
+    """
+
+def skipped_blockchain_tests() -> list[tuple[str, str | None, str]]:
+    """The tests that are not run: the file without `.json`, the network (None for all of them), and the reason."""
+
 class IntakeRefusedError(MachError): ...
 class UnknownOperatorSetError(IntakeRefusedError): ...
 class UnknownReferenceBlockError(IntakeRefusedError): ...

@@ -3,7 +3,8 @@
 Two forms are read, plain or gzipped JSON, every byte string as `0x` hexadecimal:
 
 - the *recorded* form, which `write_block_file` writes: `{"chain_config", "parent_header", "block", "preimages",
-  "ancestors"?, "block_hash"?}`, with `chain_config` the `config` object of a geth genesis and headers and block in RLP;
+  "ancestors"?, "receipts"?, "block_hash"?}`, with `chain_config` the `config` object of a geth genesis and headers and
+  block in RLP;
 - the *payload* form of the OP Stack's proof fixtures: `{"rollup_config", "parent_header", "executing_payload",
   "expected_block_hash", "preimages"}`, with the parent as JSON and payload attributes in place of a block. It holds no
   commitments: `BlockInputs.sealed` is false and the header's commitments are zero. Verification then names them all as
@@ -13,10 +14,11 @@ Two forms are read, plain or gzipped JSON, every byte string as `0x` hexadecimal
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rlp
 
@@ -26,6 +28,9 @@ from mach.protocol.hashing import keccak256
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+MAX_DOCUMENT_BYTES: Final = 1024 * 1024 * 1024
+"""What a gzipped file may hold; the witness of a full block is tens of megabytes."""
 
 _EMPTY_LIST_HASH = keccak256(rlp.encode([]))
 _EMPTY_ROOT = keccak256(rlp.encode(b""))
@@ -81,6 +86,7 @@ class BlockInputs:
     `chain_config` is JSON text, `parent_header` and `ancestors` are header RLP, `block` is
     `[header, transactions, ommers, withdrawals?]` in RLP, `preimages` are trie nodes and codes. `block_hash` (32 bytes)
     is the hash that the block is known under, if it is. `sealed` is false if the header's commitments are not known.
+    `receipts`, EIP-2718 encoded and in order, only help to name a difference.
     """
 
     chain_config: str
@@ -90,13 +96,14 @@ class BlockInputs:
     ancestors: tuple[bytes, ...] = ()
     block_hash: bytes | None = None
     sealed: bool = True
+    receipts: tuple[bytes, ...] | None = None
 
 
 def read_block_file(path: Path) -> BlockInputs:
     """Read a file of either form. Raises WitnessFileError, which names the file and what is wrong with it."""
     try:
         data = path.read_bytes()
-        document = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        document = json.loads(_decompressed(data) if data[:2] == b"\x1f\x8b" else data)
         if "executing_payload" in document:
             return _from_payload(document)
         return _from_recorded(document)
@@ -117,6 +124,8 @@ def write_block_file(path: Path, inputs: BlockInputs) -> None:
         "preimages": [_to_hex(preimage) for preimage in inputs.preimages],
         "ancestors": [_to_hex(header) for header in inputs.ancestors],
     }
+    if inputs.receipts is not None:
+        document["receipts"] = [_to_hex(receipt) for receipt in inputs.receipts]
     if inputs.block_hash is not None:
         document["block_hash"] = _to_hex(inputs.block_hash)
     data = json.dumps(document, indent=1).encode()
@@ -160,6 +169,14 @@ def chain_config_of_rollup(rollup_config: dict[str, Any]) -> dict[str, Any]:
     return config
 
 
+def _decompressed(data: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"longer than {MAX_DOCUMENT_BYTES} bytes")
+    return text
+
+
 def _from_recorded(document: dict[str, Any]) -> BlockInputs:
     return BlockInputs(
         chain_config=json.dumps(document["chain_config"]),
@@ -168,6 +185,7 @@ def _from_recorded(document: dict[str, Any]) -> BlockInputs:
         preimages=tuple(map(_to_bytes, document["preimages"])),
         ancestors=tuple(map(_to_bytes, document.get("ancestors", ()))),
         block_hash=_to_bytes(document["block_hash"]) if "block_hash" in document else None,
+        receipts=tuple(map(_to_bytes, document["receipts"])) if "receipts" in document else None,
     )
 
 

@@ -7,7 +7,7 @@ use alloc::{
     vec::Vec,
 };
 use alloy_consensus::{
-    EthereumTxEnvelope, Header, TxEip4844, TxEnvelope, TxReceipt,
+    Eip658Value, EthereumTxEnvelope, Header, ReceiptEnvelope, TxEip4844, TxEnvelope, TxReceipt,
     transaction::{Recovered, SignerRecoverable},
 };
 use alloy_eips::{
@@ -24,12 +24,13 @@ use alloy_evm::{
         receipt_builder::AlloyReceiptBuilder,
     },
 };
+use alloy_hardforks::EthereumHardforks;
 use alloy_op_evm::{
     OpBlockExecutionCtx, OpBlockExecutorFactory, OpEvmFactory, OpTx, block::OpAlloyReceiptBuilder,
     evm_env_for_op_block,
 };
 use alloy_op_hardforks::OpHardforks;
-use alloy_primitives::{Bloom, Bytes};
+use alloy_primitives::{B256, Bloom, Bytes};
 use op_alloy::consensus::{OpReceiptEnvelope, OpTxEnvelope};
 use revm::database::{BundleState, State, states::bundle_state::BundleRetention};
 
@@ -137,6 +138,9 @@ fn recover_one<T: Decodable2718 + SignerRecoverable + Encodable2718>(
     ))
 }
 
+/// The root of the parent's state after some changes, computed on the side.
+pub(crate) type RootAfter<'a> = &'a dyn Fn(&BundleState) -> Result<B256, Error>;
+
 /// Executes the block with this header on the state of its parent.
 pub(crate) fn execute(
     spec: &ChainSpec,
@@ -144,11 +148,18 @@ pub(crate) fn execute(
     withdrawals: Option<&[Withdrawal]>,
     transactions: &Transactions,
     db: &mut WitnessDb<'_, '_>,
+    root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
     let outcome = match (spec.stack(), transactions) {
-        (Stack::Ethereum(rules), Transactions::Ethereum(transactions)) => {
-            execute_ethereum(spec, rules, header, withdrawals, transactions, db)
-        }
+        (Stack::Ethereum(rules), Transactions::Ethereum(transactions)) => execute_ethereum(
+            spec,
+            rules,
+            header,
+            withdrawals,
+            transactions,
+            db,
+            root_after,
+        ),
         (Stack::OpStack(rules), Transactions::OpStack(transactions)) => {
             execute_op_stack(spec, rules, header, transactions, db)
         }
@@ -170,6 +181,7 @@ fn execute_ethereum(
     withdrawals: Option<&[Withdrawal]>,
     transactions: &[WithEncoded<Recovered<TxEnvelope>>],
     db: &mut WitnessDb<'_, '_>,
+    root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
     let env = EvmEnv::for_eth_block(
         header,
@@ -191,7 +203,17 @@ fn execute_ethereum(
         tx_count_hint: Some(transactions.len()),
         slot_number: None,
     };
-    let (result, changes) = run(&factory, env, context, transactions, db)?;
+    // Until Byzantium (EIP-658) a receipt holds the state's root after its transaction.
+    let with_roots = !rules.is_byzantium_active_at_block(header.number);
+    let mut roots = Vec::new();
+    let mut after_each = |changes: &BundleState| root_after(changes).map(|root| roots.push(root));
+    let after_each: Option<AfterEach<'_>> = with_roots.then_some(&mut after_each);
+    let (mut result, changes) = run(&factory, env, context, transactions, db, after_each)?;
+    for (receipt, root) in result.receipts.iter_mut().zip(roots) {
+        if let ReceiptEnvelope::Legacy(legacy) = receipt {
+            legacy.receipt.status = Eip658Value::PostState(root);
+        }
+    }
     Ok(Execution::new(result, changes))
 }
 
@@ -222,7 +244,7 @@ fn execute_op_stack(
         parent_beacon_block_root: header.parent_beacon_block_root,
         extra_data: header.extra_data.clone(),
     };
-    let (mut result, changes) = run(&factory, env, context, transactions, db)?;
+    let (mut result, changes) = run(&factory, env, context, transactions, db, None)?;
     // From Regolith until Canyon a deposit's receipt carries its nonce, but the root leaves it out.
     if !forks.is_canyon_active_at_timestamp(header.timestamp) {
         for receipt in &mut result.receipts {
@@ -258,6 +280,9 @@ impl Execution {
     }
 }
 
+/// Told all changes so far after each transaction.
+type AfterEach<'a> = &'a mut dyn FnMut(&BundleState) -> Result<(), Error>;
+
 /// The one way through a block, whatever its chain.
 fn run<'a, F: BlockExecutorFactory>(
     factory: &'a F,
@@ -265,6 +290,7 @@ fn run<'a, F: BlockExecutorFactory>(
     context: F::ExecutionCtx<'a>,
     transactions: &'a [WithEncoded<Recovered<F::Transaction>>],
     db: &'a mut WitnessDb<'_, '_>,
+    mut after_each: Option<AfterEach<'_>>,
 ) -> Result<(BlockExecutionResult<F::Receipt>, BundleState), Stop>
 where
     &'a WithEncoded<Recovered<F::Transaction>>:
@@ -291,6 +317,11 @@ where
                     Stop::Evidence(Error::Execution(format!("transactions[{index}]: {error}")))
                 }
             })?;
+        if let Some(after_each) = after_each.as_mut() {
+            let state = executor.evm_mut().db_mut();
+            state.merge_transitions(BundleRetention::PlainState);
+            after_each(&state.bundle_state).map_err(Stop::Evidence)?;
+        }
     }
     let (evm, result) = executor.finish().map_err(|error| match error {
         BlockExecutionError::Validation(error) => Stop::Requests(error.to_string()),

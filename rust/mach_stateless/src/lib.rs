@@ -39,5 +39,5 @@ pub use output_root::{L2_TO_L1_MESSAGE_PASSER_ADDRESS, output_root};
 pub use timings::Timings;
 pub use trie::{EMPTY_ROOT, NodeError, Trie, TrieError};
 pub use verdict::{BlockVerification, FieldMismatch, Verdict};
-pub use verify::{BlockInput, verify_block};
+pub use verify::{BlockInput, StateChanges, verify_block, verify_block_with_changes};
 pub use witness::Witness;

@@ -8,6 +8,8 @@ use alloc::{
 use alloy_consensus::Header;
 use alloy_op_hardforks::OpHardforks;
 use alloy_primitives::{B256, Bytes, keccak256};
+/// What a block changes in the state of its parent.
+pub use revm::database::BundleState as StateChanges;
 
 use crate::{
     ancestors::Ancestors,
@@ -54,9 +56,18 @@ pub struct BlockInput<'a> {
 ///
 /// Total: whatever the bytes are, there is a result.
 pub fn verify_block(input: &BlockInput<'_>) -> BlockVerification {
+    verify_block_with_changes(input).0
+}
+
+/// As [`verify_block`], with the changes of state that the execution has made, if it came to its end: what whoever holds
+/// the whole state needs to go on to the next block.
+pub fn verify_block_with_changes(
+    input: &BlockInput<'_>,
+) -> (BlockVerification, Option<StateChanges>) {
     let mut verification = BlockVerification::unknown();
     let mut notes = Vec::new();
-    if let Err(error) = verify(input, &mut verification, &mut notes) {
+    let mut changes = None;
+    if let Err(error) = verify(input, &mut verification, &mut notes, &mut changes) {
         verification.missing = error.missing();
         verification.missing_place = error.missing_place();
         notes.insert(0, error.to_string());
@@ -78,7 +89,7 @@ pub fn verify_block(input: &BlockInput<'_>) -> BlockVerification {
         );
     }
     verification.reason = (!notes.is_empty()).then(|| notes.join("; "));
-    verification
+    (verification, changes)
 }
 
 /// Fills in `verification` as far as it comes; an error is what stopped it.
@@ -86,6 +97,7 @@ fn verify(
     input: &BlockInput<'_>,
     verification: &mut BlockVerification,
     notes: &mut Vec<String>,
+    changes: &mut Option<StateChanges>,
 ) -> Result<(), Error> {
     let mut watch = Stopwatch::start();
     let spec = input.chain_spec;
@@ -138,6 +150,7 @@ fn verify(
         block.withdrawals.as_deref(),
         &transactions,
         &mut db,
+        &|changes| WitnessDb::open(parent.state_root, &witness, &ancestors)?.apply(changes),
     );
     verification.timings.execute = watch.lap();
     let execution = match executed {
@@ -167,6 +180,7 @@ fn verify(
     let computed = commitments::commit(spec, &header, &execution, post);
     compare(input, &header, &computed, &execution, verification, notes);
     conclude(spec, &block, &computed, message_passer, verification);
+    *changes = Some(execution.changes);
     verification.timings.commitments = watch.lap();
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod any_bytes;
 mod ethereum_rules;
 mod fixtures;
+mod mutations;
 mod op_blocks;
 mod recorded_blocks;
 mod trie;
