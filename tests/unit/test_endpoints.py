@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from aiohttp import web
+from structlog.testing import capture_logs
 
 from mach.rollup import endpoints as endpoints_module
 from mach.rollup.endpoints import Endpoint, EndpointSet, WitnessSupply
@@ -205,6 +206,25 @@ async def test_a_websocket_that_talks_nonsense_is_tried_again(said: str) -> None
         await socket.close()
 
     assert await heads_from(serve) == 0
+
+
+@pytest.mark.parametrize("served", [True, False], ids=["no websocket there", "nobody there"])
+async def test_the_secrets_of_a_url_stay_out_of_the_log(served: bool) -> None:
+    runner, port = await start_site(web.Application(), "127.0.0.1", 0)
+    if not served:
+        await runner.cleanup()
+    with capture_logs() as logs:
+        task = asyncio.create_task(subscribe_forever(f"ws://user:hunter2@127.0.0.1:{port}/v3/apikey", lambda: None))
+        async with asyncio.timeout(10):
+            while not logs:
+                await asyncio.sleep(0.005)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    await runner.cleanup()
+    assert logs[0]["event"] == "subscription.away"
+    assert str(port) in logs[0]["endpoint"]
+    assert "hunter2" not in str(logs)
+    assert "apikey" not in str(logs)
 
 
 def test_the_websocket_beside_an_http_url() -> None:

@@ -103,7 +103,7 @@ async def subscribe_forever(url: str, on_head: Callable[[], None]) -> None:
             except TimeoutError:
                 problem = f"no answer within {ANSWER_DEADLINE_S:g} s"
             except (aiohttp.ClientError, OSError, SubscriptionError) as error:
-                problem = str(error) or type(error).__name__
+                problem = _cause(error)
             if problem != told:
                 log.info("subscription.away", endpoint=name, problem=problem, remedy="heads are polled meanwhile")
             told = problem
@@ -126,6 +126,17 @@ async def _subscribe(session: aiohttp.ClientSession, url: str, on_head: Callable
         async for message in socket:
             if _object(message).get("method") == "eth_subscription":
                 on_head()
+
+
+def _cause(error: Exception) -> str:
+    """What went wrong, without the URL: aiohttp's own words repeat it with the secrets in it."""
+    if isinstance(error, SubscriptionError):
+        return str(error)
+    if isinstance(error, aiohttp.WSServerHandshakeError):
+        return f"it answered HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError) and error.os_error is not None:
+        return error.os_error.strerror or type(error.os_error).__name__
+    return type(error).__name__
 
 
 def _object(message: aiohttp.WSMessage) -> dict[str, Any]:
