@@ -29,6 +29,8 @@ TRUSTED: Final = "trusted"
 """The basis of an alert that was signed because somebody said so (`trust_alerts`)."""
 NOT_FOUND: Final = "this operator's own verifier has not raised this alert"
 SLOW_RECHECK_FACTOR: Final = 10
+KEPT_AT_ONCE: Final = 2
+"""Writes of unconfirmed alerts that may queue for the database: a signature never waits behind a flood of them."""
 RECENT_S: Final = 60.0
 """So long after an alert came its verdict is looked for at the full rate: the own verifier may be just behind."""
 
@@ -67,6 +69,7 @@ class Confirmations:
         self._max_unconfirmed = max_unconfirmed
         self._max_pending = max_pending
         self._news = asyncio.Event()
+        self._keeping = asyncio.Semaphore(KEPT_AT_ONCE)
         self.problem: str | None = None
         """Why the own verifier cannot be asked right now."""
 
@@ -114,8 +117,9 @@ class Confirmations:
 
     async def keep(self, message_hash: bytes, statement: str, reason: str) -> None:
         """Keeps an alert unconfirmed, unsigned and unsent."""
-        known = await self._outbox.get(message_hash)
-        evicted = await self._outbox.keep_unconfirmed(message_hash, statement, reason, self._max_unconfirmed)
+        async with self._keeping:
+            known = await self._outbox.get(message_hash)
+            evicted = await self._outbox.keep_unconfirmed(message_hash, statement, reason, self._max_unconfirmed)
         if known is None:
             self._metrics.alerts.labels("unconfirmed").inc()
             log.warning("alert.unconfirmed", alert="0x" + message_hash.hex(), reason=reason)
