@@ -21,6 +21,8 @@ from mach.storage.schema import alerts
 if TYPE_CHECKING:
     from collections.abc import Collection
 
+    from sqlalchemy import Connection
+
     from mach.storage.database import Database
     from mach.storage.signing_journal import Claim
 
@@ -68,8 +70,7 @@ class Outbox:
             set_=values | {"reason": None},
             where=alerts.c.state == "unconfirmed",
         )
-        async with self._database.write() as connection:
-            return (await connection.execute(taken)).rowcount == 1
+        return await self._database.transaction(lambda connection: connection.execute(taken).rowcount == 1)
 
     async def keep_unconfirmed(self, message_hash: bytes, statement: str, reason: str, most: int) -> int:
         """Keeps an alert that must not be signed yet; beyond `most` the oldest such go. How many went."""
@@ -84,29 +85,30 @@ class Outbox:
         surplus = select(alerts.c.message_hash).where(alerts.c.state == "unconfirmed")
         # the one just kept may be of the same moment as others: it stays
         surplus = surplus.order_by(alerts.c.message_hash != message_hash, alerts.c.received_at.desc())
-        async with self._database.write() as connection:
-            await connection.execute(kept)
-            evicted = delete(alerts).where(alerts.c.message_hash.in_(surplus.offset(most).limit(-1)))
-            return (await connection.execute(evicted)).rowcount
+        evicted = delete(alerts).where(alerts.c.message_hash.in_(surplus.offset(most).limit(-1)))
+
+        def keep(connection: Connection) -> int:
+            connection.execute(kept)
+            return connection.execute(evicted).rowcount
+
+        return await self._database.transaction(keep)
 
     async def expire_unconfirmed(self, before: float) -> list[bytes]:
         """Drops what has waited for a verdict since before then (Unix seconds); their message hashes."""
         old = delete(alerts).where(alerts.c.state == "unconfirmed", alerts.c.received_at < before)
-        async with self._database.write() as connection:
-            return list((await connection.execute(old.returning(alerts.c.message_hash))).scalars())
+        dropped = old.returning(alerts.c.message_hash)
+        return await self._database.transaction(lambda connection: list(connection.execute(dropped).scalars()))
 
     async def withhold(self, message_hash: bytes, reason: str) -> bool:
         """accepted → unconfirmed. What was signed once stays where it is: False."""
         back = update(alerts).where(alerts.c.message_hash == message_hash, alerts.c.state == "accepted")
         back = back.values(state="unconfirmed", basis=None, reason=reason, updated_at=time.time())
-        async with self._database.write() as connection:
-            return (await connection.execute(back)).rowcount == 1
+        return await self._database.transaction(lambda connection: connection.execute(back).rowcount == 1)
 
     async def get(self, message_hash: bytes) -> OutboxRecord | None:
-        async with self._database.read() as connection:
-            row = (await connection.execute(select(alerts).where(alerts.c.message_hash == message_hash))).mappings()
-            first = row.first()
-        return None if first is None else OutboxRecord(**first)
+        query = select(alerts).where(alerts.c.message_hash == message_hash)
+        row = await self._database.snapshot(lambda connection: connection.execute(query).mappings().first())
+        return None if row is None else OutboxRecord(**row)
 
     async def unconfirmed(self) -> list[OutboxRecord]:
         """Alerts that wait for the own verifier's verdict, oldest first."""
@@ -122,18 +124,18 @@ class Outbox:
 
     async def _in_states(self, states: Collection[AlertState]) -> list[OutboxRecord]:
         query = select(alerts).where(alerts.c.state.in_(states)).order_by(alerts.c.received_at)
-        async with self._database.read() as connection:
-            return [OutboxRecord(**row) for row in (await connection.execute(query)).mappings()]
+        rows = await self._database.snapshot(lambda connection: list(connection.execute(query).mappings()))
+        return [OutboxRecord(**row) for row in rows]
 
     async def count_undelivered(self) -> int:
         query = select(func.count()).where(alerts.c.state.in_(UNDELIVERED))
-        async with self._database.read() as connection:
-            return int((await connection.execute(query)).scalar_one())
+        return await self._database.snapshot(lambda connection: int(connection.execute(query).scalar_one()))
 
     async def contradicting(self, message_hash: bytes, claim: Claim) -> list[bytes]:
         """Message hashes of what was signed and contradicts this statement."""
-        async with self._database.read() as connection:
-            return await signing_journal.contradicting(connection, message_hash, claim)
+        return await self._database.snapshot(
+            lambda connection: signing_journal.contradicting(connection, message_hash, claim)
+        )
 
     async def record_signature(
         self,
@@ -150,18 +152,20 @@ class Outbox:
         Raises `ContradictionError`, and keeps nothing, when the journal holds another claim about the same subject that
         is not among the `permitted` ones (None permits all): the signature must not leave then.
         """
-        async with self._database.write() as connection:
-            await signing_journal.enter(connection, message_hash, claim, permitted)
-            statement = update(alerts).where(alerts.c.message_hash == message_hash)
-            await connection.execute(
-                statement.values(
-                    updated_at=time.time(),
-                    state="signed",
-                    task_index=task_index,
-                    reference_block_number=reference_block_number,
-                    signature=signature,
-                )
-            )
+        signed = update(alerts).where(alerts.c.message_hash == message_hash)
+        signed = signed.values(
+            updated_at=time.time(),
+            state="signed",
+            task_index=task_index,
+            reference_block_number=reference_block_number,
+            signature=signature,
+        )
+
+        def record(connection: Connection) -> None:
+            signing_journal.enter(connection, message_hash, claim, permitted)
+            connection.execute(signed)
+
+        await self._database.transaction(record)
 
     async def record_basis(self, message_hash: bytes, basis: str, block_number: int | None) -> None:
         """What the alert's signature rests on, found after it was taken on."""
@@ -178,6 +182,10 @@ class Outbox:
         await self._set(message_hash, reason=reason)
 
     async def _set(self, message_hash: bytes, **values: Any) -> None:
-        statement = update(alerts).where(alerts.c.message_hash == message_hash)
-        async with self._database.write() as connection:
-            await connection.execute(statement.values(updated_at=time.time(), **values))
+        changed = update(alerts).where(alerts.c.message_hash == message_hash)
+        changed = changed.values(updated_at=time.time(), **values)
+
+        def change(connection: Connection) -> None:
+            connection.execute(changed)
+
+        await self._database.transaction(change)

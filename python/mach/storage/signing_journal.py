@@ -20,7 +20,7 @@ from mach.storage.schema import signed_statements
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from sqlalchemy.ext.asyncio import AsyncConnection
+    from sqlalchemy import Connection
 
 NO_CLAIM: Final = bytes(32)
 """Says that nothing should stand there: it contradicts no statement."""
@@ -45,29 +45,27 @@ class ContradictionError(MachError):
         self.signed = signed
 
 
-async def contradicting(connection: AsyncConnection, message_hash: bytes, claim: Claim) -> list[bytes]:
+def contradicting(connection: Connection, message_hash: bytes, claim: Claim) -> list[bytes]:
     """Message hashes of what was signed and contradicts this statement, newest first; of one signed before: none."""
     if claim.value == NO_CLAIM:
         return []
     query = select(signed_statements).where(signed_statements.c.subject == claim.subject)
-    rows = list((await connection.execute(query.order_by(signed_statements.c.signed_at.desc()))).mappings())
+    rows = list(connection.execute(query.order_by(signed_statements.c.signed_at.desc())).mappings())
     if any(row["message_hash"] == message_hash for row in rows):
         return []
     return [row["message_hash"] for row in rows if row["claim"] not in (claim.value, NO_CLAIM)]
 
 
-async def enter(
-    connection: AsyncConnection, message_hash: bytes, claim: Claim, permitted: Collection[bytes] | None
-) -> None:
+def enter(connection: Connection, message_hash: bytes, claim: Claim, permitted: Collection[bytes] | None) -> None:
     """Enters a statement in the connection's transaction, or raises `ContradictionError`.
 
     `permitted` are the contradicting statements that a reorganisation has overtaken; None permits all.
     """
     if permitted is not None:
-        for other in await contradicting(connection, message_hash, claim):
+        for other in contradicting(connection, message_hash, claim):
             if other not in permitted:
                 raise ContradictionError(claim, other)
     statement = insert(signed_statements).values(
         message_hash=message_hash, subject=claim.subject, claim=claim.value, signed_at=time.time()
     )
-    await connection.execute(statement.on_conflict_do_nothing())
+    connection.execute(statement.on_conflict_do_nothing())
