@@ -102,12 +102,17 @@ async def world(tmp_path: Path) -> AsyncIterator[World]:
         yield world
 
 
-async def test_an_honest_node_is_found_honest_and_no_request_looks_like_macs(world: World) -> None:
-    async with world.watching():
-        await world.until(
-            lambda: len({seen.method for seen in world.proxy.seen}) == len(PROBED) and len(world.proxy.seen) > 150,
-            "every method is asked",
-        )
+async def test_an_honest_node_is_found_honest_and_no_request_looks_like_macs(world: World, tmp_path: Path) -> None:
+    profile = tmp_path / "profile.yaml"
+    profile.write_text("requests_per_user: 3")
+
+    def enough() -> bool:
+        methods = {seen.method for seen in world.proxy.seen}
+        agents = {dict(seen.headers).get("User-Agent") or dict(seen.headers)["user-agent"] for seen in world.proxy.seen}
+        return len(methods) == len(PROBED) and len(agents) == len(BUILT_IN) and len(world.proxy.seen) > 150
+
+    async with world.watching(canary_profile=profile):
+        await world.until(enough, "every client asks, and every method is asked")
     assert world.findings() == []
     shapes = {client.headers: client for client in BUILT_IN}
     of_users: Counter[str] = Counter()

@@ -85,6 +85,8 @@ async def test_a_lie_while_a_verifier_is_dead_is_found_when_it_is_back_and_confi
     network: BlsNetwork, rollup: Rollup
 ) -> None:
     await rollup.build(INTERVAL + 1)
+    for name in OPERATOR_NAMES:
+        network.configure(name, trust_alerts=False)
     await network.start("aggregator", *OPERATOR_NAMES, *VERIFIERS)
     for name in VERIFIERS:
         await agreed(network, name, INTERVAL)

@@ -251,7 +251,7 @@ class Canary:
             return []
         if tip is None:
             raise UndecidedError("no block is verified yet")
-        recent = max(tip.number - self._random.randrange(RECENT_BLOCKS), 1)
+        recent = tip.number - self._random.randrange(max(min(RECENT_BLOCKS, tip.number), 1))
         if method == "eth_getBlockByNumber":
             return ["latest" if self._random.random() < 0.6 else hex(recent), False]
         block = await self._checks.node.call("eth_getBlockByNumber", hex(recent), True)
