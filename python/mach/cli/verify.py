@@ -16,14 +16,18 @@ from rich.text import Text
 
 from mach.errors import ConfigurationError
 from mach.rollup.block_profile import write_profile
+from mach.rollup.chain_config import read_chain_config
 from mach.rollup.node import RollupNode
-from mach.rollup.single_block import BlockReport, read_chain_config, verify_from_node, verify_inputs
+from mach.rollup.single_block import BlockReport, verify_from_node, verify_inputs
 from mach.rollup.witness_files import BlockInputs, read_block_file, write_block_file
+from mach.rollup.witness_sources import ExecutionWitnessSource, ProofWitnessSource
 from mach.transport.jsonrpc_client import JsonRpcClient
 from mach.transport.urls import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from mach.rollup.witness_sources import WitnessSource
 
 EXIT_CODES: Final = {"VALID": 0, "INVALID": 1, "INCONCLUSIVE": 3}
 STYLES: Final = {"VALID": "green", "INVALID": "bold red", "INCONCLUSIVE": "yellow"}
@@ -32,7 +36,19 @@ FETCH_AHEAD: Final = 4
 
 _RPC_HELP = "Node to take the blocks and their witnesses from; it must serve the `debug` namespace."
 _CONFIG_HELP = "The chain's rules, from a source you trust: genesis, its `config` object, or op-node's rollup config."
+SOURCES: Final = {source.name: source for source in (ExecutionWitnessSource, ProofWitnessSource)}
+"""Ways to a witness at a node, in the order in which they are tried."""
+
 _FILE = click.Path(dir_okay=False, path_type=Path)
+_witness_sources = click.option(
+    "--witness-source",
+    "source_names",
+    type=click.Choice(list(SOURCES)),
+    multiple=True,
+    default=list(SOURCES),
+    show_default=True,
+    help="Way to a block's witness; give it again for a second one to try.",
+)
 _rpc_timeout = click.option("--rpc-timeout", type=click.FloatRange(0.1, 3600), default=30.0, show_default=True)
 
 
@@ -42,6 +58,7 @@ _rpc_timeout = click.option("--rpc-timeout", type=click.FloatRange(0.1, 3600), d
 @click.option("--chain-config", "chain_config_path", type=_FILE, help=_CONFIG_HELP)
 @click.option("--profile", "profile_path", type=_FILE, help="Draw where the time went: OUT.svg or OUT.html.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@_witness_sources
 @_rpc_timeout
 def verify(
     subjects: tuple[str, ...],
@@ -49,6 +66,7 @@ def verify(
     chain_config_path: Path | None,
     profile_path: Path | None,
     as_json: bool,
+    source_names: tuple[str, ...],
     rpc_timeout: float,
 ) -> int:
     """Re-execute blocks: from files, or with --rpc from a node, where BLOCK is a number, a range A..B or `latest`.
@@ -63,7 +81,7 @@ def verify(
         reports = list(_from_files([Path(subject) for subject in subjects]))
     else:
         chain_config = _required_config(chain_config_path)
-        reports = asyncio.run(_collect(rpc, subjects, chain_config, rpc_timeout))
+        reports = asyncio.run(_collect(rpc, subjects, chain_config, source_names, rpc_timeout))
     if profile_path is not None:
         write_profile(profile_path, reports)
     verdict = _worst(reports)
@@ -84,8 +102,11 @@ def witness() -> None:
 @click.option("--rpc", metavar="URL", required=True, help=_RPC_HELP)
 @click.option("--chain-config", "chain_config_path", type=_FILE, required=True, help=_CONFIG_HELP)
 @click.option("-o", "--output", type=_FILE, required=True, help="File to write; gzipped if it ends in .gz.")
+@_witness_sources
 @_rpc_timeout
-def record(block: str, rpc: str, chain_config_path: Path, output: Path, rpc_timeout: float) -> int:
+def record(
+    block: str, rpc: str, chain_config_path: Path, output: Path, source_names: tuple[str, ...], rpc_timeout: float
+) -> int:
     """Write BLOCK, a number or `latest`, with its witness to a file that `mach verify` reads on its own.
 
     The block is verified first, so that what the node's witness lacks is asked for. Ends as `mach verify` does; a block
@@ -100,7 +121,7 @@ def record(block: str, rpc: str, chain_config_path: Path, output: Path, rpc_time
             numbers = await _numbers(node, [block])
             if len(numbers) != 1:
                 raise click.UsageError(f"{block!r} is {len(numbers)} blocks; a file holds one")
-            return await verify_from_node(node, numbers[0], chain_config)
+            return await verify_from_node(node, numbers[0], chain_config, _sources(node, source_names))
 
     report, inputs = asyncio.run(fetch())
     if report.verdict == "INCONCLUSIVE":
@@ -121,7 +142,7 @@ def record(block: str, rpc: str, chain_config_path: Path, output: Path, rpc_time
 def _required_config(path: Path | None) -> str:
     if path is None:
         raise click.UsageError("--rpc needs --chain-config: the rules are never taken from the node")
-    return read_chain_config(path)
+    return read_chain_config(path, "--chain-config")
 
 
 def _from_files(paths: Sequence[Path]) -> Iterator[BlockReport]:
@@ -131,16 +152,23 @@ def _from_files(paths: Sequence[Path]) -> Iterator[BlockReport]:
         yield verify_inputs(str(path), inputs, time.perf_counter() - started)
 
 
-async def _collect(rpc: str, subjects: Sequence[str], chain_config: str, timeout_s: float) -> list[BlockReport]:
+def _sources(node: RollupNode, names: Sequence[str]) -> list[WitnessSource]:
+    return [SOURCES[name](node) for name in names]
+
+
+async def _collect(
+    rpc: str, subjects: Sequence[str], chain_config: str, source_names: Sequence[str], timeout_s: float
+) -> list[BlockReport]:
     async with JsonRpcClient(rpc, timeout_s=timeout_s) as client:
         node = RollupNode(client)
         await _check_chain(node, rpc, chain_config)
         numbers = await _numbers(node, subjects)
         few = asyncio.Semaphore(FETCH_AHEAD)
+        sources = _sources(node, source_names)
 
         async def one(number: int) -> BlockReport:
             async with few:
-                report, _ = await verify_from_node(node, number, chain_config)
+                report, _ = await verify_from_node(node, number, chain_config, sources)
                 return report
 
         async with asyncio.TaskGroup() as group:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import binascii
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -129,10 +128,6 @@ class RollupNode:
             ],
         )
 
-    async def proof(self, address: bytes, slots: Sequence[bytes], number: int) -> list[bytes]:
-        """All trie nodes of `account_proof`."""
-        return (await self.account_proof(address, slots, number)).nodes
-
     async def code(self, address: bytes, number: int) -> bytes:
         """An account's code in a block's state."""
         return data(await self._client.call("eth_getCode", "0x" + address.hex(), hex(number)), "eth_getCode")
@@ -185,11 +180,6 @@ class RollupNode:
             self._witness_mode = mode
             return answer
         raise MalformedAnswerError("debug_executionWitness has no form that is known here")
-
-    async def block_data(self, number: int) -> BlockData:
-        """Block and execution witness at a height."""
-        block, witness = await asyncio.gather(self.raw_block(number), self.execution_witness(number))
-        return BlockData(number, block, witness.preimages, witness.ancestors, self.name)
 
     async def _ancestor(self, entry: Any) -> bytes:
         """An ancestor's RLP header: the standard gives RLP; geth gives a JSON object, which is encoded here.

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from mach import _core
 from mach.errors import ConfigurationError
-from mach.protocol.hashing import keccak256
-from mach.rollup.witness_files import BlockInputs, chain_config_of_rollup
+from mach.rollup.witness_files import BlockInputs
+from mach.rollup.witness_repair import MissingPiece, WitnessRepair
+from mach.rollup.witness_sources import WitnessUnavailableError
 from mach.transport.jsonrpc_client import PeerRefusedError, PeerUnavailableError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
     from mach._core import BlockVerification
     from mach.rollup.node import RollupNode
+    from mach.rollup.witness_sources import WitnessSource
 
 MAX_REPAIRS: Final = 256
 STAGES: Final = ("fetch", "decode", "witness", "senders", "execute", "state_root", "commitments")
@@ -63,26 +64,6 @@ class BlockReport:
     reason: str | None
     missing: bytes | None
     seconds: dict[str, float]
-
-
-def read_chain_config(path: Path) -> str:
-    """JSON text of a chain's `config` object, from a file that holds it, a whole genesis, or op-node's rollup config.
-
-    Raises ConfigurationError.
-    """
-    try:
-        document: Any = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(document, dict) and "l2_chain_id" in document:
-            document = chain_config_of_rollup(document)
-        elif isinstance(document, dict) and isinstance(document.get("config"), dict):
-            document = document["config"]
-    except (OSError, ValueError, KeyError) as error:
-        raise ConfigurationError(f"{path} is no readable chain configuration: {error}") from None
-    if not isinstance(document, dict) or not isinstance(document.get("chainId"), int):
-        raise ConfigurationError(
-            f"{path} has no chainId; give the `config` object of the chain's genesis, or op-node's rollup config"
-        )
-    return json.dumps(document)
 
 
 def verify_inputs(source: str, inputs: BlockInputs, fetch_s: float = 0.0) -> BlockReport:
@@ -142,49 +123,86 @@ def _report_unsealed(source: str, inputs: BlockInputs, found: BlockVerification,
     return replace(report, verdict="INVALID", mismatches=wrong, reason=reason)
 
 
-async def verify_from_node(node: RollupNode, number: int, chain_config: str) -> tuple[BlockReport, BlockInputs]:
+async def verify_from_node(
+    node: RollupNode, number: int, chain_config: str, sources: Sequence[WitnessSource]
+) -> tuple[BlockReport, BlockInputs]:
     """Verify the block at a height (1 or more) of a node, on the parent header that the node serves.
 
-    Returns the report, and the inputs with everything that the witness lacked at first. The verdict is INCONCLUSIVE
-    when the node is away or refuses: it says nothing about the block. Raises ConfigurationError.
+    The witness is taken from one source after the other, and repaired at the node, until it is complete. Returns the
+    report, and the inputs with everything that was needed. The verdict is INCONCLUSIVE when the node is away or
+    refuses: that says nothing about the block. Raises ConfigurationError.
     """
     source = f"block {number}"
-    empty = BlockInputs(chain_config, b"", b"", ())
-    started = time.perf_counter()
+    inputs = BlockInputs(chain_config, b"", b"", ())
+    found: BlockVerification | None = None
+    problems: list[str] = []
+    fetching = _Stopwatch()
     try:
-        inputs = await fetch_inputs(node, number, chain_config)
+        with fetching:
+            parent, block = await asyncio.gather(node.raw_header(number - 1), node.raw_block(number))
+        inputs = replace(inputs, parent_header=parent, block=block)
+        for one in sources:
+            try:
+                with fetching:
+                    given = await one.witness(number)
+            except (PeerUnavailableError, PeerRefusedError, WitnessUnavailableError) as error:
+                problems.append(f"{one.name}: {error}")
+                continue
+            # What a source gave is kept for the next: one may have what another lacks.
+            preimages = (*inputs.preimages, *given.preimages)
+            inputs = replace(inputs, preimages=preimages, ancestors=tuple(given.ancestors))
+            found, inputs = await _repaired(source, inputs, WitnessRepair([node]), number, fetching)
+            if found.missing is None:
+                break
+        if found is not None and any(mismatch.field == "receipts_root" for mismatch in found.mismatches):
+            with suppress(PeerUnavailableError, PeerRefusedError):
+                with fetching:
+                    receipts = tuple(await node.raw_receipts(number))
+                found = await asyncio.to_thread(_verify, source, replace(inputs, receipts=receipts))
     except (PeerUnavailableError, PeerRefusedError) as error:
-        return _no_answer(source, number, str(error), time.perf_counter() - started), empty
-    fetch_s = time.perf_counter() - started
+        problems.append(str(error))
+    if found is None:
+        return _no_answer(source, number, "; ".join(problems), fetching.seconds), inputs
+    report = _report(source, found, fetching.seconds)
+    if report.verdict == "INCONCLUSIVE" and problems:
+        report = replace(report, reason="; ".join([report.reason or "", *problems]))
+    return report, inputs
+
+
+async def _repaired(
+    source: str, inputs: BlockInputs, repair: WitnessRepair, number: int, fetching: _Stopwatch
+) -> tuple[BlockVerification, BlockInputs]:
+    """The verification, and the inputs with all that the node has of what they lacked."""
+    found = await asyncio.to_thread(_verify, source, inputs)
     for _ in range(MAX_REPAIRS):
+        if found.missing is None:
+            break
+        piece = MissingPiece(found.missing, number - 1, found.missing_account, found.missing_slot)
+        with fetching:
+            pieces = await repair.find(piece)
+        if pieces is None:
+            break
+        inputs = replace(
+            inputs,
+            preimages=(*inputs.preimages, *pieces.preimages),
+            ancestors=(*inputs.ancestors, *pieces.ancestors),
+        )
         found = await asyncio.to_thread(_verify, source, inputs)
-        if found.missing is None or found.missing_account is None:
-            break
-        # Geth leaves out paths to accounts that are absent. Nothing is believed: the proof has to hold what is missing.
-        started = time.perf_counter()
-        slots = [] if found.missing_slot is None else [found.missing_slot]
-        try:
-            nodes = await node.proof(found.missing_account, slots, number - 1)
-        except (PeerUnavailableError, PeerRefusedError) as error:
-            report = _report(source, found, fetch_s)
-            return replace(report, reason=f"{found.reason}; {error}"), inputs
-        fetch_s += time.perf_counter() - started
-        if found.missing not in map(keccak256, nodes):
-            break
-        inputs = replace(inputs, preimages=(*inputs.preimages, *nodes))
-    if any(mismatch.field == "receipts_root" for mismatch in found.mismatches):
-        with suppress(PeerUnavailableError, PeerRefusedError):
-            receipts = await node.raw_receipts(number)
-            found = await asyncio.to_thread(_verify, source, replace(inputs, receipts=tuple(receipts)))
-    return _report(source, found, fetch_s), inputs
+    return found, inputs
 
 
-async def fetch_inputs(node: RollupNode, number: int, chain_config: str) -> BlockInputs:
-    """Everything about the block at a height of 1 or more, as the node has it. Raises PeerUnavailableError or
-    PeerRefusedError.
-    """
-    parent, block = await asyncio.gather(node.raw_header(number - 1), node.block_data(number))
-    return BlockInputs(chain_config, parent, block.block, tuple(block.preimages), tuple(block.ancestors))
+class _Stopwatch:
+    """Adds up the seconds of its `with` blocks."""
+
+    def __init__(self) -> None:
+        self.seconds = 0.0
+        self._started = 0.0
+
+    def __enter__(self) -> None:
+        self._started = time.perf_counter()
+
+    def __exit__(self, *_: object) -> None:
+        self.seconds += time.perf_counter() - self._started
 
 
 def _no_answer(source: str, number: int, reason: str, fetch_s: float) -> BlockReport:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import structlog
 
-from mach.errors import ConfigurationError
+from mach.rollup.chain_config import read_chain_config
 from mach.rollup.head_watch import HeadWatch, web_socket_form
 from mach.storage.canary_findings import CanaryLog
 from mach.storage.chain_record import ChainRecord
@@ -38,8 +37,6 @@ from mach.verifier.verdict_api import start_verdict_api
 from mach.verifier.verdict_feed import VerdictFeed
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from mach.config.verifier import VerifierConfig
 
 log = structlog.get_logger()
@@ -47,7 +44,7 @@ log = structlog.get_logger()
 
 async def run_verifier(config: VerifierConfig) -> None:
     """Verifies until cancelled. Raises a `MachError` when the configuration does not fit the nodes."""
-    chain_config = read_chain_config(config.l2_chain_config, config.layer2_chain_id)
+    chain_config = read_chain_config(config.l2_chain_config, "l2_chain_config", config.layer2_chain_id)
     canary_profile = read_profile(config.canary_profile)
     metrics = VerifierMetrics()
     async with AsyncExitStack() as stack:
@@ -130,24 +127,3 @@ async def run_verifier(config: VerifierConfig) -> None:
                         poll_interval_s=config.poll_interval_s,
                     )
                     group.create_task(comparison.run())
-
-
-def read_chain_config(path: Path, chain_id: int) -> str:
-    """The rollup's chain configuration as JSON text, checked for its chain id."""
-    try:
-        text = path.read_text(encoding="utf-8")
-        document: Any = json.loads(text)
-    except FileNotFoundError:
-        raise ConfigurationError(
-            f"l2_chain_config {path} does not exist; name the rollup's chain configuration"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise ConfigurationError(f"l2_chain_config {path} is not readable JSON: {error}") from None
-    if isinstance(document, dict) and isinstance(document.get("config"), dict):
-        document = document["config"]  # a whole genesis file holds it under this key
-    if not isinstance(document, dict) or document.get("chainId") != chain_id:
-        found = document.get("chainId") if isinstance(document, dict) else None
-        raise ConfigurationError(
-            f"l2_chain_config {path} is for chain id {found}, layer2_chain_id is {chain_id}; make them agree"
-        )
-    return json.dumps(document)
