@@ -353,6 +353,8 @@ def verify_block(
     ancestors: Sequence[bytes] = ...,
     served_receipts: Sequence[bytes] | None = None,
     block_hash: bytes | None = None,
+    *,
+    threads: int = 1,
 ) -> BlockVerification:
     """Re-execute a block on its parent's state and compare everything it says with what its inputs produce.
 
@@ -360,11 +362,48 @@ def verify_block(
     Stack chain. `parent_header` (RLP) is the root of trust. `block` is RLP, `[header, transactions, ommers,
     withdrawals?]`, as `debug_getRawBlock` gives it; `preimages` are trie nodes and codes in any order; `ancestors` are
     RLP headers for BLOCKHASH; `served_receipts` are EIP-2718 encoded, as `debug_getRawReceipts` gives them, and help to
-    name a difference; `block_hash` (32 bytes) is the hash that the block was served under.
+    name a difference; `block_hash` (32 bytes) is the hash that the block was served under. `threads` is 1, or 2 for a
+    second thread that recovers senders and makes codes ready ahead of the first; the result is the same.
 
     Malformed or missing bytes give INCONCLUSIVE, never an exception. The GIL is released.
-    Raises ValueError for a malformed `chain_config`, RuntimeError for a defect in the native code.
+    Raises ValueError for a malformed `chain_config` or other `threads`, RuntimeError for a defect in the native code.
     """
+
+# ---- Conformance (rust/mach_core/src/conformance.rs); use `mach.rollup.conformance` ----
+
+@final
+class ConformanceCase:
+    """A blockchain test and what came of it."""
+
+    @property
+    def name(self) -> str:
+        """The test's name."""
+
+    @property
+    def outcome(self) -> Literal["passed", "failed", "skipped"]:
+        """Passed if every block was accepted or refused as the test says, and for the reason that it says."""
+
+    @property
+    def reason(self) -> str | None:
+        """Which block went wrong and how, or why the test was not run; None if it passed."""
+
+    @property
+    def blocks(self) -> int:
+        """Number of blocks that were verified."""
+
+    @property
+    def gas_used(self) -> int:
+        """Gas of the blocks that were accepted."""
+
+def run_blockchain_tests(path: str, document: bytes) -> list[ConformanceCase]:
+    """Run every blockchain test in a document, the JSON of a file of ethereum/tests; a document of others has none.
+
+    `path` names the file, which may be one that is left out. The GIL is released.
+    Raises ValueError for text that is not JSON, or no object.
+    """
+
+def skipped_blockchain_tests() -> list[tuple[str, str | None, str]]:
+    """The tests that are not run: the file without `.json`, the network (None for all of them), and the reason."""
 
 class IntakeRefusedError(MachError): ...
 class UnknownOperatorSetError(IntakeRefusedError): ...

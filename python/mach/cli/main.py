@@ -10,11 +10,14 @@ import click
 from mach.cli.running import run_command
 
 SUBCOMMANDS: Final = {
+    "conformance": ("mach.cli.conformance:conformance", "Run blockchain tests of ethereum/tests through the verifier."),
     "deploy": ("mach.cli.deploy:deploy", "Deploy Mach's contracts (on a devnet EigenLayer's too)."),
     "devnet": ("mach.cli.devnet:devnet", "A whole network on this machine: up, status, down, demo."),
     "keys": ("mach.cli.keys:keys", "Create, import and show ECDSA and BLS keystores."),
     "operator": ("mach.cli.operator:operator", "Register an operator with EigenLayer and with Mach."),
     "tasks": ("mach.cli.tasks:tasks", "An aggregator's tasks: list, show, retry."),
+    "verify": ("mach.cli.verify:verify", "Re-execute blocks from files or from a node."),
+    "witness": ("mach.cli.verify:witness", "Record a block with all that its verification needs."),
 }
 
 

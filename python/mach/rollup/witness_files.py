@@ -3,7 +3,8 @@
 Two forms are read, plain or gzipped JSON, every byte string as `0x` hexadecimal:
 
 - the *recorded* form, which `write_block_file` writes: `{"chain_config", "parent_header", "block", "preimages",
-  "ancestors"?, "block_hash"?}`, with `chain_config` the `config` object of a geth genesis and headers and block in RLP;
+  "ancestors"?, "receipts"?, "block_hash"?}`, with `chain_config` the `config` object of a geth genesis and headers and
+  block in RLP;
 - the *payload* form of the OP Stack's proof fixtures: `{"rollup_config", "parent_header", "executing_payload",
   "expected_block_hash", "preimages"}`, with the parent as JSON and payload attributes in place of a block. It holds no
   commitments: `BlockInputs.sealed` is false and the header's commitments are zero. Verification then names them all as
@@ -81,6 +82,7 @@ class BlockInputs:
     `chain_config` is JSON text, `parent_header` and `ancestors` are header RLP, `block` is
     `[header, transactions, ommers, withdrawals?]` in RLP, `preimages` are trie nodes and codes. `block_hash` (32 bytes)
     is the hash that the block is known under, if it is. `sealed` is false if the header's commitments are not known.
+    `receipts`, EIP-2718 encoded and in order, only help to name a difference.
     """
 
     chain_config: str
@@ -90,6 +92,7 @@ class BlockInputs:
     ancestors: tuple[bytes, ...] = ()
     block_hash: bytes | None = None
     sealed: bool = True
+    receipts: tuple[bytes, ...] | None = None
 
 
 def read_block_file(path: Path) -> BlockInputs:
@@ -117,6 +120,8 @@ def write_block_file(path: Path, inputs: BlockInputs) -> None:
         "preimages": [_to_hex(preimage) for preimage in inputs.preimages],
         "ancestors": [_to_hex(header) for header in inputs.ancestors],
     }
+    if inputs.receipts is not None:
+        document["receipts"] = [_to_hex(receipt) for receipt in inputs.receipts]
     if inputs.block_hash is not None:
         document["block_hash"] = _to_hex(inputs.block_hash)
     data = json.dumps(document, indent=1).encode()
@@ -168,6 +173,7 @@ def _from_recorded(document: dict[str, Any]) -> BlockInputs:
         preimages=tuple(map(_to_bytes, document["preimages"])),
         ancestors=tuple(map(_to_bytes, document.get("ancestors", ()))),
         block_hash=_to_bytes(document["block_hash"]) if "block_hash" in document else None,
+        receipts=tuple(map(_to_bytes, document["receipts"])) if "receipts" in document else None,
     )
 
 

@@ -1,6 +1,7 @@
 //! The extension module `mach._core`: thin bindings of the pure crates, one file a topic, no logic.
 
 mod bls;
+mod conformance;
 mod hashing;
 mod intake;
 mod stateless;
@@ -11,6 +12,7 @@ use pyo3::prelude::*;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     bls::register(module)?;
+    conformance::register(module)?;
     hashing::register(module)?;
     intake::register(module)?;
     stateless::register(module)?;

@@ -18,6 +18,8 @@ pub(crate) struct ServedBlock<'a> {
     pub(crate) hash: B256,
     pub(crate) transactions: Vec<RawTransaction<'a>>,
     pub(crate) ommers: usize,
+    /// RLP of the list of ommers.
+    pub(crate) ommers_rlp: &'a [u8],
     pub(crate) withdrawals: Option<Vec<Withdrawal>>,
     /// Length of the RLP in bytes, which EIP-7934 bounds.
     pub(crate) size: usize,
@@ -44,7 +46,9 @@ impl<'a> ServedBlock<'a> {
             .into_list()
             .and_then(decode_transactions)
             .map_err(&malformed)?;
-        let ommers = next()?
+        let ommers = next()?;
+        let ommers_rlp = ommers.encoded;
+        let ommers = ommers
             .into_list()
             .and_then(rlp::count)
             .map_err(&malformed)?;
@@ -59,6 +63,7 @@ impl<'a> ServedBlock<'a> {
             hash,
             transactions,
             ommers,
+            ommers_rlp,
             withdrawals,
             size: encoded.len(),
         })

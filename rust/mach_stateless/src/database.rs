@@ -1,8 +1,10 @@
 //! The parent's state as the EVM reads it, and the state's root after the block.
 
 use alloc::vec::Vec;
+use core::fmt;
+
 use alloy_primitives::{
-    Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256,
+    Address, B256, KECCAK256_EMPTY, U256, keccak256,
     map::{AddressMap, AddressSet},
 };
 use alloy_rlp::Decodable;
@@ -16,6 +18,7 @@ use revm::{
 
 use crate::{
     ancestors::Ancestors,
+    codes::{self, Codes},
     error::{Error, Place},
     trie::{EMPTY_ROOT, Trie, TrieError, hash_changed},
     witness::Witness,
@@ -26,13 +29,19 @@ impl DBErrorMarker for Error {}
 /// The state under one root, read from a witness as far as it is asked for.
 ///
 /// The first read that fails is kept: layers above may turn its error into text, or into another error.
-#[derive(Debug)]
 pub(crate) struct WitnessDb<'a, 'w> {
     witness: &'a Witness<'w>,
     ancestors: &'a Ancestors,
     state: Trie<'w>,
     storages: AddressMap<Storage<'w>>,
+    codes: Option<&'a Codes<'w>>,
     fault: Option<Error>,
+}
+
+impl fmt::Debug for WitnessDb<'_, '_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WitnessDb").finish_non_exhaustive()
+    }
 }
 
 /// An account's storage trie: opened when a slot is asked for.
@@ -82,8 +91,18 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
             ancestors,
             state,
             storages: AddressMap::default(),
+            codes: None,
             fault: None,
         })
+    }
+
+    /// Takes code that another thread may make ready.
+    #[cfg(feature = "parallel")]
+    pub(crate) fn with_codes(self, codes: &'a Codes<'w>) -> Self {
+        Self {
+            codes: Some(codes),
+            ..self
+        }
     }
 
     /// The first error that a read has ended with, if one has.
@@ -225,13 +244,14 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
         if code_hash == KECCAK256_EMPTY {
             return Ok(Bytecode::default());
         }
+        if let Some(code) = self.codes.and_then(|codes| codes.get(&code_hash)) {
+            return Ok(code);
+        }
         let code = self
             .witness
             .get(&code_hash)
             .ok_or(Error::MissingCode(code_hash))?;
-        let code = Bytes::copy_from_slice(code);
-        // Code that begins like an EIP-7702 delegation without being one is older than the rule against such code.
-        Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+        Ok(codes::analyse(code))
     }
 
     fn read_slot(&mut self, address: Address, slot: U256) -> Result<U256, Error> {

@@ -7,12 +7,9 @@ use alloc::{
     vec::Vec,
 };
 use alloy_consensus::{
-    EthereumTxEnvelope, Header, TxEip4844, TxEnvelope, TxReceipt,
-    transaction::{Recovered, SignerRecoverable},
+    Eip658Value, Header, ReceiptEnvelope, TxEnvelope, TxReceipt, transaction::Recovered,
 };
-use alloy_eips::{
-    Decodable2718, Encodable2718, eip2718::WithEncoded, eip4895::Withdrawal, eip7685::Requests,
-};
+use alloy_eips::{Encodable2718, eip2718::WithEncoded, eip4895::Withdrawal, eip7685::Requests};
 use alloy_evm::{
     Evm, EvmEnv, EvmFactory,
     block::{
@@ -24,28 +21,23 @@ use alloy_evm::{
         receipt_builder::AlloyReceiptBuilder,
     },
 };
+use alloy_hardforks::EthereumHardforks;
 use alloy_op_evm::{
     OpBlockExecutionCtx, OpBlockExecutorFactory, OpEvmFactory, OpTx, block::OpAlloyReceiptBuilder,
     evm_env_for_op_block,
 };
 use alloy_op_hardforks::OpHardforks;
-use alloy_primitives::{Bloom, Bytes};
+use alloy_primitives::{B256, Bloom};
 use op_alloy::consensus::{OpReceiptEnvelope, OpTxEnvelope};
 use revm::database::{BundleState, State, states::bundle_state::BundleRetention};
 
 use crate::{
-    block::RawTransaction,
     chain_spec::{ChainSpec, EthereumRules, OpStackRules, Stack},
     da_footprint::da_footprint,
     database::WitnessDb,
     error::Error,
+    transactions::{BadTransaction, Recovering, Transactions},
 };
-
-/// A block's transactions with their senders, of the types that its chain knows.
-pub(crate) enum Transactions {
-    Ethereum(Vec<WithEncoded<Recovered<TxEnvelope>>>),
-    OpStack(Vec<WithEncoded<Recovered<OpTxEnvelope>>>),
-}
 
 /// What executing a block has produced.
 #[derive(Debug)]
@@ -67,88 +59,39 @@ pub(crate) enum Stop {
     /// For want of evidence: the block is not to blame.
     Evidence(Error),
     /// A transaction breaks the rules.
-    Transaction { index: usize, reason: String },
+    Transaction(BadTransaction),
     /// A system call after the transactions has failed, which makes a block invalid (EIP-7002, EIP-7251).
     Requests(String),
 }
 
-/// A transaction that breaks the rules before any is executed.
-#[derive(Debug)]
-pub(crate) struct BadTransaction {
-    pub(crate) index: usize,
-    pub(crate) reason: String,
-}
-
-impl Transactions {
-    /// Reads the transactions and recovers their senders.
-    pub(crate) fn recover(
-        spec: &ChainSpec,
-        raw: &[RawTransaction<'_>],
-    ) -> Result<Self, BadTransaction> {
-        // EIP-2930, EIP-1559, EIP-4844, EIP-7702; on the OP Stack deposits, but no blobs.
-        match spec.stack() {
-            Stack::Ethereum(_) => {
-                // The envelope without sidecars: with them a blob transaction travels, but is in no block.
-                let recovered = recover_all::<EthereumTxEnvelope<TxEip4844>>(raw, &[1, 2, 3, 4])?;
-                let convert =
-                    |transaction: WithEncoded<Recovered<EthereumTxEnvelope<TxEip4844>>>| {
-                        transaction.map(|recovered| recovered.map(Into::into))
-                    };
-                Ok(Self::Ethereum(recovered.into_iter().map(convert).collect()))
-            }
-            Stack::OpStack(_) => recover_all(raw, &[1, 2, 4, 0x7e]).map(Self::OpStack),
-        }
+impl From<BadTransaction> for Stop {
+    fn from(bad: BadTransaction) -> Self {
+        Self::Transaction(bad)
     }
 }
 
-fn recover_all<T: Decodable2718 + SignerRecoverable + Encodable2718>(
-    raw: &[RawTransaction<'_>],
-    types: &[u8],
-) -> Result<Vec<WithEncoded<Recovered<T>>>, BadTransaction> {
-    let recover = |(index, raw): (usize, &RawTransaction<'_>)| {
-        recover_one(raw, types).map_err(|reason| BadTransaction { index, reason })
-    };
-    raw.iter().enumerate().map(recover).collect()
-}
-
-fn recover_one<T: Decodable2718 + SignerRecoverable + Encodable2718>(
-    raw: &RawTransaction<'_>,
-    types: &[u8],
-) -> Result<WithEncoded<Recovered<T>>, String> {
-    let known = match raw.encoded.first() {
-        Some(first) if raw.typed => types.contains(first),
-        first => first.is_some(),
-    };
-    if !known {
-        return Err("of a type that the chain does not know".to_string());
-    }
-    let encoded = Bytes::copy_from_slice(raw.encoded);
-    let mut rest = raw.encoded;
-    let transaction = T::decode_2718(&mut rest).map_err(|error| format!("undecodable: {error}"))?;
-    if !rest.is_empty() || transaction.encoded_2718() != encoded {
-        return Err("undecodable: not the canonical encoding".to_string());
-    }
-    let sender = transaction
-        .recover_signer()
-        .map_err(|error| format!("no sender: {error}"))?;
-    Ok(WithEncoded::new(
-        encoded,
-        Recovered::new_unchecked(transaction, sender),
-    ))
-}
+/// The root of the parent's state after some changes, computed on the side.
+pub(crate) type RootAfter<'a> = &'a dyn Fn(&BundleState) -> Result<B256, Error>;
 
 /// Executes the block with this header on the state of its parent.
 pub(crate) fn execute(
     spec: &ChainSpec,
     header: &Header,
     withdrawals: Option<&[Withdrawal]>,
-    transactions: &Transactions,
+    transactions: &Transactions<'_>,
     db: &mut WitnessDb<'_, '_>,
+    root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
     let outcome = match (spec.stack(), transactions) {
-        (Stack::Ethereum(rules), Transactions::Ethereum(transactions)) => {
-            execute_ethereum(spec, rules, header, withdrawals, transactions, db)
-        }
+        (Stack::Ethereum(rules), Transactions::Ethereum(transactions)) => execute_ethereum(
+            spec,
+            rules,
+            header,
+            withdrawals,
+            transactions,
+            db,
+            root_after,
+        ),
         (Stack::OpStack(rules), Transactions::OpStack(transactions)) => {
             execute_op_stack(spec, rules, header, transactions, db)
         }
@@ -168,8 +111,9 @@ fn execute_ethereum(
     rules: &EthereumRules,
     header: &Header,
     withdrawals: Option<&[Withdrawal]>,
-    transactions: &[WithEncoded<Recovered<TxEnvelope>>],
+    transactions: &Recovering<'_, TxEnvelope>,
     db: &mut WitnessDb<'_, '_>,
+    root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
     let env = EvmEnv::for_eth_block(
         header,
@@ -191,7 +135,17 @@ fn execute_ethereum(
         tx_count_hint: Some(transactions.len()),
         slot_number: None,
     };
-    let (result, changes) = run(&factory, env, context, transactions, db)?;
+    // Until Byzantium (EIP-658) a receipt holds the state's root after its transaction.
+    let with_roots = !rules.is_byzantium_active_at_block(header.number);
+    let mut roots = Vec::new();
+    let mut after_each = |changes: &BundleState| root_after(changes).map(|root| roots.push(root));
+    let after_each: Option<AfterEach<'_>> = with_roots.then_some(&mut after_each);
+    let (mut result, changes) = run(&factory, env, context, transactions, db, after_each)?;
+    for (receipt, root) in result.receipts.iter_mut().zip(roots) {
+        if let ReceiptEnvelope::Legacy(legacy) = receipt {
+            legacy.receipt.status = Eip658Value::PostState(root);
+        }
+    }
     Ok(Execution::new(result, changes))
 }
 
@@ -199,14 +153,20 @@ fn execute_op_stack(
     spec: &ChainSpec,
     rules: &OpStackRules,
     header: &Header,
-    transactions: &[WithEncoded<Recovered<OpTxEnvelope>>],
+    transactions: &Recovering<'_, OpTxEnvelope>,
     db: &mut WitnessDb<'_, '_>,
 ) -> Result<Execution, Stop> {
     let forks = rules.forks();
     let da_footprint = if forks.is_jovian_active_at_timestamp(header.timestamp) {
-        da_footprint(transactions).map_err(|reason| Stop::Transaction {
-            index: 0,
-            reason: reason.to_string(),
+        let transactions = transactions
+            .iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Stop::from)?;
+        da_footprint(&transactions).map_err(|reason| {
+            Stop::Transaction(BadTransaction {
+                index: 0,
+                reason: reason.to_string(),
+            })
         })?
     } else {
         0
@@ -222,7 +182,7 @@ fn execute_op_stack(
         parent_beacon_block_root: header.parent_beacon_block_root,
         extra_data: header.extra_data.clone(),
     };
-    let (mut result, changes) = run(&factory, env, context, transactions, db)?;
+    let (mut result, changes) = run(&factory, env, context, transactions, db, None)?;
     // From Regolith until Canyon a deposit's receipt carries its nonce, but the root leaves it out.
     if !forks.is_canyon_active_at_timestamp(header.timestamp) {
         for receipt in &mut result.receipts {
@@ -258,13 +218,17 @@ impl Execution {
     }
 }
 
+/// Told all changes so far after each transaction.
+type AfterEach<'a> = &'a mut dyn FnMut(&BundleState) -> Result<(), Error>;
+
 /// The one way through a block, whatever its chain.
 fn run<'a, F: BlockExecutorFactory>(
     factory: &'a F,
     env: EvmEnv<<F::EvmFactory as EvmFactory>::Spec, <F::EvmFactory as EvmFactory>::BlockEnv>,
     context: F::ExecutionCtx<'a>,
-    transactions: &'a [WithEncoded<Recovered<F::Transaction>>],
+    transactions: &'a Recovering<'_, F::Transaction>,
     db: &'a mut WitnessDb<'_, '_>,
+    mut after_each: Option<AfterEach<'_>>,
 ) -> Result<(BlockExecutionResult<F::Receipt>, BundleState), Stop>
 where
     &'a WithEncoded<Recovered<F::Transaction>>:
@@ -280,17 +244,23 @@ where
         .apply_pre_execution_changes()
         .map_err(|error| Stop::Evidence(Error::Execution(error.to_string())))?;
     for (index, transaction) in transactions.iter().enumerate() {
+        let transaction = transaction?;
         executor
             .execute_transaction(transaction)
             .map_err(|error| match error {
-                BlockExecutionError::Validation(error) => Stop::Transaction {
+                BlockExecutionError::Validation(error) => Stop::Transaction(BadTransaction {
                     index,
                     reason: error.to_string(),
-                },
+                }),
                 BlockExecutionError::Internal(error) => {
                     Stop::Evidence(Error::Execution(format!("transactions[{index}]: {error}")))
                 }
             })?;
+        if let Some(after_each) = after_each.as_mut() {
+            let state = executor.evm_mut().db_mut();
+            state.merge_transitions(BundleRetention::PlainState);
+            after_each(&state.bundle_state).map_err(Stop::Evidence)?;
+        }
     }
     let (evm, result) = executor.finish().map_err(|error| match error {
         BlockExecutionError::Validation(error) => Stop::Requests(error.to_string()),

@@ -29,6 +29,14 @@ impl<'w> Witness<'w> {
         self.preimages.get(hash).copied()
     }
 
+    /// Every preimage under its hash, in no order.
+    #[cfg(feature = "parallel")]
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (&B256, &'w [u8])> {
+        self.preimages
+            .iter()
+            .map(|(hash, preimage)| (hash, *preimage))
+    }
+
     /// The number of distinct preimages.
     pub fn len(&self) -> usize {
         self.preimages.len()

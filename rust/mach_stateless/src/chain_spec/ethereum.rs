@@ -17,8 +17,11 @@ use crate::error::ConfigError;
 /// When the forks of a chain begin that follows Ethereum's, and the parameters they carry.
 #[derive(Clone, Debug)]
 pub struct EthereumRules {
-    london: Option<u64>,
+    /// Blocks of the forks before the merge, in the order of [`BLOCK_FORKS`].
+    blocks: [Option<u64>; BLOCK_FORKS.len()],
     merge: Merge,
+    /// Whether blocks are verified that proof of work seals, all but the seal.
+    seals_unchecked: bool,
     shanghai: Option<u64>,
     cancun: Option<u64>,
     prague: Option<u64>,
@@ -27,6 +30,22 @@ pub struct EthereumRules {
     blobs: Vec<(u64, BlobParams)>,
     deposit_contract: Address,
 }
+
+/// Forks that begin with a block's number, and their keys.
+const BLOCK_FORKS: [(EthereumHardfork, &str); 12] = [
+    (EthereumHardfork::Homestead, "homesteadBlock"),
+    (EthereumHardfork::Tangerine, "eip150Block"),
+    (EthereumHardfork::SpuriousDragon, "eip158Block"),
+    (EthereumHardfork::Byzantium, "byzantiumBlock"),
+    (EthereumHardfork::Constantinople, "constantinopleBlock"),
+    (EthereumHardfork::Petersburg, "petersburgBlock"),
+    (EthereumHardfork::Istanbul, "istanbulBlock"),
+    (EthereumHardfork::MuirGlacier, "muirGlacierBlock"),
+    (EthereumHardfork::Berlin, "berlinBlock"),
+    (EthereumHardfork::London, "londonBlock"),
+    (EthereumHardfork::ArrowGlacier, "arrowGlacierBlock"),
+    (EthereumHardfork::GrayGlacier, "grayGlacierBlock"),
+];
 
 /// How a chain came to leave proof of work or of authority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -97,8 +116,13 @@ impl EthereumRules {
         if cancun.is_some() && blobs.iter().all(|(time, _)| Some(*time) > cancun) {
             return Err(ConfigError::Missing("blobSchedule.cancun"));
         }
+        let mut blocks = [None; BLOCK_FORKS.len()];
+        for (block, (_, key)) in blocks.iter_mut().zip(BLOCK_FORKS) {
+            *block = config.integer(key)?;
+        }
         Ok(Self {
-            london: config.integer("londonBlock")?,
+            blocks,
+            seals_unchecked: false,
             merge: read_merge(config)?,
             shanghai,
             cancun,
@@ -114,6 +138,9 @@ impl EthereumRules {
 
     /// What makes the rules of this block unknown, if anything does.
     pub(super) fn unsupported(&self, parent: &Header, header: &Header) -> Option<&'static str> {
+        if !self.is_merged() {
+            return None;
+        }
         if !self.is_london(header.number) {
             return Some("a fork older than London");
         }
@@ -128,8 +155,24 @@ impl EthereumRules {
         (!merged).then_some("proof of work or of authority, or the merge itself")
     }
 
+    pub(super) const fn leave_seals_unchecked(&mut self) {
+        self.seals_unchecked = true;
+    }
+
+    /// Whether a consensus layer is in charge of the blocks that are verified; if not, they are verified but for their
+    /// proof of work.
+    pub(crate) const fn is_merged(&self) -> bool {
+        !(self.seals_unchecked && matches!(self.merge, Merge::Never))
+    }
+
     pub(crate) fn is_london(&self, number: u64) -> bool {
-        self.london.is_some_and(|london| number >= london)
+        self.block_of(EthereumHardfork::London)
+            .is_some_and(|london| number >= london)
+    }
+
+    fn block_of(&self, fork: EthereumHardfork) -> Option<u64> {
+        let at = BLOCK_FORKS.iter().position(|(known, _)| *known == fork)?;
+        self.blocks[at]
     }
 
     /// The blob parameters (EIP-7840) in effect at `timestamp`, or `None` before Cancun.
@@ -149,6 +192,14 @@ impl EthereumRules {
 impl EthereumHardforks for EthereumRules {
     fn ethereum_fork_activation(&self, fork: EthereumHardfork) -> ForkCondition {
         let at = |time: Option<u64>| time.map_or(ForkCondition::Never, ForkCondition::Timestamp);
+        if !self.is_merged() {
+            return match fork {
+                EthereumHardfork::Frontier => ForkCondition::ZERO_BLOCK,
+                _ => self
+                    .block_of(fork)
+                    .map_or(ForkCondition::Never, ForkCondition::Block),
+            };
+        }
         match fork {
             EthereumHardfork::Shanghai => at(self.shanghai),
             EthereumHardfork::Cancun => at(self.cancun),
@@ -168,7 +219,7 @@ impl EthereumHardforks for EthereumRules {
             | EthereumHardfork::Bpo5
             | EthereumHardfork::Amsterdam
             | EthereumHardfork::Bogota => ForkCondition::Never,
-            // Only merged blocks are executed, and the merge implies every fork before it.
+            // The merge implies every fork before it.
             _ => ForkCondition::ZERO_BLOCK,
         }
     }

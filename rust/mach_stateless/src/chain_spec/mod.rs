@@ -124,6 +124,16 @@ impl ChainSpec {
         })
     }
 
+    /// The same rules, with proof of work taken for done: blocks before the merge are then verified in all else. For
+    /// tests, whose blocks nobody has mined; without it such blocks are refused as not supported.
+    #[must_use]
+    pub fn with_seals_unchecked(mut self) -> Self {
+        if let Stack::Ethereum(rules) = &mut self.stack {
+            rules.leave_seals_unchecked();
+        }
+        self
+    }
+
     /// The chain id of EIP-155.
     pub const fn chain_id(&self) -> u64 {
         self.chain_id

@@ -12,13 +12,16 @@ use crate::{
 
 const NO_BASE_FEE: Error = Error::ImplausibleParent("no base fee");
 
-/// The only base fee that the block after `parent` may have, if that block's timestamp is `timestamp`.
+/// The only base fee that the block after `parent` may have: none before London. Of `header` only the timestamp counts,
+/// and the number.
 pub(super) fn next_base_fee(
     spec: &ChainSpec,
     parent: &Header,
-    timestamp: u64,
-) -> Result<u64, Error> {
-    match &spec.stack() {
+    header: &Header,
+) -> Result<Option<u64>, Error> {
+    let timestamp = header.timestamp;
+    let base_fee = match &spec.stack() {
+        Stack::Ethereum(rules) if !rules.is_london(header.number) => return Ok(None),
         Stack::Ethereum(rules) if !rules.is_london(parent.number) => Ok(INITIAL_BASE_FEE),
         Stack::Ethereum(_) => {
             let base_fee = parent.base_fee_per_gas.ok_or(NO_BASE_FEE)?;
@@ -30,7 +33,8 @@ pub(super) fn next_base_fee(
             ))
         }
         Stack::OpStack(rules) => next_op_stack_base_fee(spec, rules, parent, timestamp),
-    }
+    };
+    base_fee.map(Some)
 }
 
 /// See the specifications of Holocene ("Base Fee Computation") and Jovian ("Minimum Base Fee", "DA Footprint").

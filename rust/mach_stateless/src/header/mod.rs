@@ -1,6 +1,7 @@
 //! The rules that bind a header to its parent and to its own body, without executing anything.
 
 mod base_fee;
+mod before_merge;
 
 use alloc::{
     format,
@@ -64,14 +65,24 @@ pub(crate) fn check(
     };
     rules.check_common();
     match spec.stack() {
-        Stack::Ethereum(ethereum) => rules.check_ethereum(ethereum)?,
-        Stack::OpStack(op_stack) => rules.check_op_stack(op_stack),
+        Stack::Ethereum(ethereum) => {
+            if ethereum.is_merged() {
+                rules.check_merged();
+            } else {
+                rules.check_before_merge(ethereum)?;
+            }
+            rules.check_ethereum(ethereum)?;
+        }
+        Stack::OpStack(op_stack) => {
+            rules.check_merged();
+            rules.check_op_stack(op_stack);
+        }
     }
-    let base_fee = base_fee::next_base_fee(spec, parent, block.header.timestamp)?;
+    let base_fee = base_fee::next_base_fee(spec, parent, &block.header)?;
     rules.determined(
         "base_fee_per_gas",
         |header| &mut header.base_fee_per_gas,
-        Some(base_fee),
+        base_fee,
     );
     Ok(rules.checked)
 }
@@ -140,21 +151,6 @@ impl Rules<'_> {
             &served.extra_data,
             || format!("at most {MAX_EXTRA_DATA_BYTES} bytes"),
         );
-        // EIP-3675: what sealed a block before the merge is constant after it.
-        self.determined(
-            "ommers_hash",
-            |header| &mut header.ommers_hash,
-            EMPTY_OMMER_ROOT_HASH,
-        );
-        self.determined("difficulty", |header| &mut header.difficulty, U256::ZERO);
-        self.determined("nonce", |header| &mut header.nonce, B64::ZERO);
-        if self.block.ommers != 0 {
-            self.checked.mismatches.push(FieldMismatch::new(
-                "ommers",
-                &self.block.ommers,
-                &0_usize,
-            ));
-        }
         // Amsterdam's fields: no supported fork has them.
         self.determined(
             "block_access_list_hash",
@@ -176,11 +172,30 @@ impl Rules<'_> {
         );
     }
 
+    /// EIP-3675: what sealed a block before the merge is constant after it.
+    fn check_merged(&mut self) {
+        self.determined(
+            "ommers_hash",
+            |header| &mut header.ommers_hash,
+            EMPTY_OMMER_ROOT_HASH,
+        );
+        self.determined("difficulty", |header| &mut header.difficulty, U256::ZERO);
+        self.determined("nonce", |header| &mut header.nonce, B64::ZERO);
+        if self.block.ommers != 0 {
+            self.checked.mismatches.push(FieldMismatch::new(
+                "ommers",
+                &self.block.ommers,
+                &0_usize,
+            ));
+        }
+    }
+
     fn check_ethereum(&mut self, rules: &EthereumRules) -> Result<(), Error> {
         let (parent, block, served) = (self.parent, self.block, &self.block.header);
         let time = served.timestamp;
         // The gas limit doubles where EIP-1559 begins, so that the target stays.
-        let elasticity = if rules.is_london(parent.number) { 1 } else { 2 };
+        let begins = rules.is_london(served.number) && !rules.is_london(parent.number);
+        let elasticity = if begins { 2 } else { 1 };
         let from = parent.gas_limit.saturating_mul(elasticity);
         let step = from / GAS_LIMIT_BOUND_DIVISOR;
         let moves = served.gas_limit.abs_diff(from) < step && served.gas_limit >= MIN_GAS_LIMIT;
@@ -218,11 +233,14 @@ impl Rules<'_> {
                     |header| &mut header.excess_blob_gas,
                     Some(excess),
                 );
+                // The transactions tell what is used, so that the block can be executed all the same.
                 let maximum = params.max_blob_count.saturating_mul(DATA_GAS_PER_BLOB);
-                let within = served.blob_gas_used.is_none_or(|used| used <= maximum);
-                self.bounded("blob_gas_used", within, &served.blob_gas_used, || {
-                    format!("at most {maximum}")
-                });
+                if served.blob_gas_used.is_some_and(|used| used > maximum) {
+                    let rule = format!("at most {maximum}");
+                    let mismatch =
+                        FieldMismatch::new("blob_gas_used", &served.blob_gas_used, &rule);
+                    self.checked.mismatches.push(mismatch);
+                }
                 self.check_beacon_root();
             }
             None => self.check_no_cancun_fields(),

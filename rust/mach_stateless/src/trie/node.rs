@@ -7,6 +7,9 @@ use nybbles::Nibbles;
 
 use crate::rlp::Item;
 
+/// First byte of the RLP of a hash.
+const HASH_CODE: u8 = EMPTY_STRING_CODE + 32;
+
 /// Why bytes are not a node of a trie whose keys are all equally long.
 ///
 /// The structure is that of the Yellow Paper, appendix D; what an encoder never writes is refused as well, since two
@@ -175,10 +178,7 @@ impl<'w> Node<'w> {
             ..Branch::default()
         };
         for child in &mut branch.children {
-            *child = Self::decode_child(
-                Item::next(&mut payload).map_err(|_| NodeError::ItemCount)?,
-                below,
-            )?;
+            *child = Self::next_child(&mut payload, below)?;
         }
         match payload {
             [EMPTY_STRING_CODE] => {}
@@ -229,6 +229,25 @@ impl<'w> Node<'w> {
             }))),
             _ => Err(NodeError::ExtensionChild),
         }
+    }
+
+    /// Reads a branch's next child. Almost all are empty or a hash.
+    fn next_child(payload: &mut &'w [u8], remaining: usize) -> Result<Self, NodeError> {
+        match *payload {
+            [EMPTY_STRING_CODE, rest @ ..] => {
+                *payload = rest;
+                return Ok(Self::Empty);
+            }
+            [HASH_CODE, rest @ ..] => {
+                if let Some((hash, rest)) = rest.split_first_chunk() {
+                    *payload = rest;
+                    return Ok(Self::Hash(hash.into()));
+                }
+            }
+            _ => {}
+        }
+        let item = Item::next(payload).map_err(|_| NodeError::ItemCount)?;
+        Self::decode_child(item, remaining)
     }
 
     /// Reads what stands in a child's place. An embedded node is shorter than 32 bytes, which also bounds the depth of

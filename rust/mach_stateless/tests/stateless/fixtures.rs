@@ -9,7 +9,7 @@ use std::{
 use alloy_consensus::{EMPTY_OMMER_ROOT_HASH, EMPTY_ROOT_HASH, Header};
 use alloy_eips::eip7685::EMPTY_REQUESTS_HASH;
 use alloy_primitives::{Address, B64, B256, Bloom, Bytes, U256, keccak256};
-use alloy_rlp::{BufMut, Encodable};
+use alloy_rlp::{BufMut, Decodable, Encodable};
 use flate2::read::GzDecoder;
 use mach_stateless::{BlockInput, BlockVerification, ChainSpec, verify_block};
 use serde_json::{Value, json};
@@ -37,6 +37,35 @@ pub(crate) struct Block {
 }
 
 impl Block {
+    /// Reads what [`Block::encode`] writes.
+    pub(crate) fn decode(mut encoded: &[u8]) -> Self {
+        let buf = &mut encoded;
+        assert!(alloy_rlp::Header::decode(buf).unwrap().list);
+        let header = Header::decode(buf).unwrap();
+        let mut list = alloy_rlp::Header::decode_bytes(buf, true).unwrap();
+        let mut transactions = Vec::new();
+        while let Some(first) = list.first() {
+            if *first >= 0xc0 {
+                let whole = list;
+                alloy_rlp::Header::decode_bytes(&mut list, true).unwrap();
+                transactions.push(Bytes::copy_from_slice(&whole[..whole.len() - list.len()]));
+            } else {
+                transactions.push(Bytes::decode(&mut list).unwrap());
+            }
+        }
+        assert!(
+            alloy_rlp::Header::decode_bytes(buf, true)
+                .unwrap()
+                .is_empty()
+        );
+        let withdrawals = (!buf.is_empty()).then(|| Vec::decode(buf).unwrap());
+        Self {
+            header,
+            transactions,
+            withdrawals,
+        }
+    }
+
     /// `[header, transactions, ommers, withdrawals?]`.
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut body = Vec::new();
@@ -127,6 +156,32 @@ pub(crate) fn op_blocks() -> Vec<Recorded> {
 /// The files of `tests/vectors/l2-blocks`, recorded from our own devnet.
 pub(crate) fn recorded_files() -> Vec<PathBuf> {
     gzipped_json(&repository().join("tests/vectors/l2-blocks"))
+}
+
+/// The blocks of those files with their receipts, and whether they are told truly.
+pub(crate) fn recorded_blocks() -> Vec<(Recorded, Vec<Bytes>, bool)> {
+    recorded_files()
+        .iter()
+        .map(|path| {
+            let document = read_json(path);
+            let list = |key: &str| -> Vec<Bytes> {
+                document[key].as_array().unwrap().iter().map(hex).collect()
+            };
+            let block = Block::decode(&hex(&document["block"]));
+            let recorded = Recorded {
+                name: path.file_name().unwrap().to_string_lossy().into_owned(),
+                chain_spec: ChainSpec::from_genesis_config(&document["chain_config"].to_string())
+                    .unwrap(),
+                parent: alloy_rlp::decode_exact(hex(&document["parent_header"])).unwrap(),
+                hash: block.header.hash_slow(),
+                block,
+                preimages: list("preimages"),
+                ancestors: list("ancestors"),
+            };
+            let valid = document["expect"]["verdict"] == "VALID";
+            (recorded, list("receipts"), valid)
+        })
+        .collect()
 }
 
 /// Reads gzipped JSON.

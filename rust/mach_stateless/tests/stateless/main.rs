@@ -5,6 +5,9 @@
 mod any_bytes;
 mod ethereum_rules;
 mod fixtures;
+mod mutations;
 mod op_blocks;
 mod recorded_blocks;
+#[cfg(feature = "parallel")]
+mod threads;
 mod trie;

@@ -1,11 +1,9 @@
 //! revm and op-revm on state that lies in memory, senders known beforehand: what no verifier can go below without
 //! another EVM.
 
+use alloy_consensus::transaction::Recovered;
 use alloy_consensus::{Header, transaction::SignerRecoverable};
-use alloy_eips::{
-    Decodable2718,
-    eip2718::WithEncoded,
-};
+use alloy_eips::{Decodable2718, eip2718::WithEncoded};
 use alloy_evm::{
     Evm, EvmFactory,
     block::{BlockExecutor, BlockExecutorFactory},
@@ -15,7 +13,6 @@ use alloy_op_evm::{
     evm_env_for_op_block,
 };
 use alloy_op_hardforks::OpChainHardforks;
-use alloy_consensus::transaction::Recovered;
 use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256};
 use alloy_rlp::Decodable;
 use alloy_trie::TrieAccount;
@@ -24,8 +21,7 @@ use op_alloy::consensus::OpTxEnvelope;
 use revm::{
     Database,
     database::{
-        BundleState, InMemoryDB, State, WrapDatabaseRef,
-        states::bundle_state::BundleRetention,
+        BundleState, InMemoryDB, State, WrapDatabaseRef, states::bundle_state::BundleRetention,
     },
     database_interface::DBErrorMarker,
     state::{AccountInfo, Bytecode},
@@ -203,48 +199,5 @@ impl Database for Recording<'_> {
 
     fn block_hash(&mut self, number: u64) -> Result<B256, ReadError> {
         Err(ReadError(format!("the hash of block {number}")))
-    }
-}
-// ANALYZE
-impl EvmAlone {
-    pub(crate) fn analyze(&self) {
-        use std::collections::HashSet;
-        
-        let forks = OpChainHardforks::op_sepolia();
-        let env = evm_env_for_op_block(&self.header, &forks, 11_155_420);
-        let factory = OpBlockExecutorFactory::new(OpAlloyReceiptBuilder::default(), forks, OpEvmFactory::<OpTx>::default());
-        let context = OpBlockExecutionCtx { parent_hash: self.header.parent_hash, parent_beacon_block_root: self.header.parent_beacon_block_root, extra_data: self.header.extra_data.clone() };
-        let state = State::builder().with_database(WrapDatabaseRef(&self.state)).with_bundle_update().build();
-        let evm = factory.evm_factory().create_evm(state, env);
-        let mut ex = factory.create_executor(evm, context);
-        ex.apply_pre_execution_changes().unwrap();
-        let mut wa: HashMap<Address, usize> = HashMap::new();
-        let mut ws: HashMap<(Address, U256), usize> = HashMap::new();
-        let mut tot = 0; let mut free = 0;
-        for (i, tx) in self.transactions.iter().enumerate() {
-            let t = std::time::Instant::now();
-            let out = ex.execute_transaction_without_commit(tx).unwrap();
-            let el = t.elapsed().as_micros();
-            let mut dep: Option<usize> = None;
-            let mut deps = HashSet::new();
-            let vault = |a: &Address| a.as_slice().starts_with(&[0x42]) && (a[19]==0x11 || a[19]==0x19 || a[19]==0x1a || a[19]==0x1b);
-            for (a, acc) in &alloy_evm::block::TxResult::result(&out).state {
-                if vault(a) { continue; }
-                if let Some(j) = wa.get(a) { deps.insert(*j); }
-                for s in acc.storage.keys() { if let Some(j) = ws.get(&(*a, *s)) { deps.insert(*j); } }
-            }
-            for (a, acc) in &alloy_evm::block::TxResult::result(&out).state {
-                if acc.is_touched() && acc.info != *acc.original_info { wa.insert(*a, i); }
-                for (s, v) in &acc.storage { if v.is_changed() { ws.insert((*a, *s), i); } }
-            }
-            deps.remove(&0);
-            let mut deps: Vec<_> = deps.into_iter().collect(); deps.sort();
-            let g = { alloy_evm::block::TxResult::result(&out).result.tx_gas_used() };
-            tot += el; if deps.is_empty() { free += el; }
-            println!("  tx {i} gas {g} us {el} deps {deps:?}");
-            use alloy_evm::block::BlockExecutor as _;
-            ex.commit_transaction(out).unwrap();
-        }
-        println!("  total {tot} us, independent {free}");
     }
 }

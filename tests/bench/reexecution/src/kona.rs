@@ -45,7 +45,10 @@ impl Kona {
             self.parent.clone().seal_slow(),
         );
         let outcome = builder.build_block(self.attributes.clone()).unwrap();
-        (outcome.header.hash(), alloy_rlp::encode(outcome.header.inner()))
+        (
+            outcome.header.hash(),
+            alloy_rlp::encode(outcome.header.inner()),
+        )
     }
 }
 

@@ -18,10 +18,11 @@ use std::{
     time::{Duration, Instant},
 };
 
+use alloy_primitives::B256;
 use evm_alone::EvmAlone;
 use fixtures::{Recorded, op_blocks, read_json};
 use kona::Kona;
-use mach_stateless::{BlockInput, Verdict, verify_block, verify_block_with_threads};
+use mach_stateless::{BlockInput, Verdict, verify_block, verify_block_on_two_threads};
 
 /// Blocks that each of two threads verifies in a row.
 const MANY: usize = 4;
@@ -71,7 +72,7 @@ impl Block {
         };
         let found = match threads {
             1 => verify_block(&input),
-            _ => verify_block_with_threads(&input, threads),
+            _ => verify_block_on_two_threads(&input),
         };
         assert_eq!(found.verdict, Verdict::Valid, "{:?}", found.reason);
         found.computed_block_hash
@@ -127,8 +128,6 @@ fn time<R>(work: impl FnOnce() -> R) -> Duration {
     start.elapsed()
 }
 
-use alloy_primitives::B256;
-
 fn main() {
     let rounds = std::env::args()
         .nth(1)
@@ -136,7 +135,16 @@ fn main() {
     let blocks: Vec<Block> = op_blocks().into_iter().map(Block::read).collect();
     println!(
         "{:>10} {:>8} {:>10} {:>10} {:>10} {:>10} {:>8} {:>8} {:>8} {:>8}",
-        "block", "Mgas", "kona ms", "revm ms", "1 core ms", "2 cores ms", "x kona", "x revm", "x 2cores", "x many"
+        "block",
+        "Mgas",
+        "kona ms",
+        "revm ms",
+        "1 core ms",
+        "2 cores ms",
+        "x kona",
+        "x revm",
+        "x 2cores",
+        "x many"
     );
     let mut total: Option<(f64, Times)> = None;
     for block in &blocks {
