@@ -102,6 +102,7 @@ test: setup
 	grep -hE '^Ran [0-9]+ test suites|^test result: .* [1-9][0-9]* passed|^=+ .* (passed|failed).* =+$$' $(LOGS)/{contracts,rust,python}.log
 
 test-all: test
+	cargo test --release --locked -p mach_stateless --features mach_stateless/native -- --ignored
 	$(BIN)/python -m pytest -m slow --benchmark-disable
 
 bench: setup

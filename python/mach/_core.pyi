@@ -399,7 +399,7 @@ def run_blockchain_tests(path: str, document: bytes) -> list[ConformanceCase]:
     """Run every blockchain test in a document, the JSON of a file of ethereum/tests; a document of others has none.
 
     `path` names the file, which may be one that is left out. The GIL is released.
-    Raises ValueError for text that is not JSON, or no object.
+    Raises ValueError for text that is not JSON, or no object, RuntimeError for a defect in the native code.
     """
 
 def skipped_blockchain_tests() -> list[tuple[str, str | None, str]]:

@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from mach._core import keccak256
 from mach.cli.verify import verify
 from mach.errors import ConfigurationError
+from mach.rollup import witness_files
 from mach.rollup.block_profile import MAX_BARS, profile_svg
 from mach.rollup.single_block import BlockReport, read_chain_config
 from mach.rollup.witness_files import WitnessFileError, chain_config_of_rollup, read_block_file, write_block_file
@@ -110,6 +111,14 @@ def test_a_table_for_people_and_the_worst_verdict_as_exit_code(tmp_path: Path) -
     code, output = run(TRUE, short, FALSE)
     assert code == 1
     assert "receipts[4].status: served 0, should be 1" in output
+
+
+def test_a_file_of_zeros_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(witness_files, "MAX_DOCUMENT_BYTES", 1_000_000)
+    path = tmp_path / "bomb.json.gz"
+    path.write_bytes(gzip.compress(bytes(2_000_000)))
+    with pytest.raises(WitnessFileError, match="longer than 1000000 bytes"):
+        run(path)
 
 
 def test_what_is_recorded_is_read_back(tmp_path: Path) -> None:

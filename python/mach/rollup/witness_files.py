@@ -14,10 +14,11 @@ Two forms are read, plain or gzipped JSON, every byte string as `0x` hexadecimal
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import secrets
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import rlp
 
@@ -27,6 +28,9 @@ from mach.protocol.hashing import keccak256
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+MAX_DOCUMENT_BYTES: Final = 1024 * 1024 * 1024
+"""What a gzipped file may hold; the witness of a full block is tens of megabytes."""
 
 _EMPTY_LIST_HASH = keccak256(rlp.encode([]))
 _EMPTY_ROOT = keccak256(rlp.encode(b""))
@@ -99,7 +103,7 @@ def read_block_file(path: Path) -> BlockInputs:
     """Read a file of either form. Raises WitnessFileError, which names the file and what is wrong with it."""
     try:
         data = path.read_bytes()
-        document = json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data)
+        document = json.loads(_decompressed(data) if data[:2] == b"\x1f\x8b" else data)
         if "executing_payload" in document:
             return _from_payload(document)
         return _from_recorded(document)
@@ -163,6 +167,14 @@ def chain_config_of_rollup(rollup_config: dict[str, Any]) -> dict[str, Any]:
             config[name.removesuffix("_time") + "Time"] = rollup_config[name]
     config["optimism"] = rollup_config["chain_op_config"]
     return config
+
+
+def _decompressed(data: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as file:
+        text = file.read(MAX_DOCUMENT_BYTES + 1)
+    if len(text) > MAX_DOCUMENT_BYTES:
+        raise ValueError(f"longer than {MAX_DOCUMENT_BYTES} bytes")
+    return text
 
 
 def _from_recorded(document: dict[str, Any]) -> BlockInputs:

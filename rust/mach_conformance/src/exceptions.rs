@@ -9,7 +9,8 @@ use mach_stateless::{BlockVerification, Verdict};
 pub struct Reason {
     /// The mismatch's field; one that ends in `[` is the beginning of an indexed field.
     pub field: &'static str,
-    /// What the field should be, as the mismatch says it, holds this text; empty for any.
+    /// What the field should be, as the mismatch says it, holds this text, or is it if this begins with `=`; empty for
+    /// any.
     pub text: &'static str,
     /// Names of exceptions, without the class before the dot.
     pub exceptions: &'static [&'static str],
@@ -66,7 +67,7 @@ pub const TABLE: &[Reason] = &[
     reason("difficulty", "", &["INVALID_DIFFICULTY"]),
     reason(
         "difficulty",
-        "0",
+        "=0",
         &[
             "IMPORT_IMPOSSIBLE_DIFFICULTY_OVER_PARIS",
             "IMPORT_IMPOSSIBLE_LEGACY_WRONG_DIFF",
@@ -77,7 +78,7 @@ pub const TABLE: &[Reason] = &[
         "",
         &["INVALID_UNCLES_HASH", "IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"],
     ),
-    reason("ommers", "", &["IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"]),
+    reason("ommers", "=0", &["IMPORT_IMPOSSIBLE_UNCLES_OVER_PARIS"]),
     reason("ommers", "at most 2", &["TOO_MANY_UNCLES"]),
     reason("base_fee_per_gas", "", &["INVALID_BASEFEE_PER_GAS"]),
     reason("transactions_root", "", &["INVALID_TRANSACTIONS_ROOT"]),
@@ -181,7 +182,7 @@ pub const TABLE: &[Reason] = &[
         "is greater than the cap",
         &["GAS_LIMIT_EXCEEDS_MAXIMUM"],
     ),
-    reason(TX, "exceeds the gas limit", &["INTRINSIC_GAS_TOO_LOW"]),
+    reason(TX, "call gas cost", &["INTRINSIC_GAS_TOO_LOW"]),
     reason(TX, "gas floor", &["INTRINSIC_GAS_BELOW_FLOOR_GAS_COST"]),
     reason(TX, "lack of funds", &["INSUFFICIENT_ACCOUNT_FUNDS"]),
     reason(
@@ -283,7 +284,10 @@ fn lines<'a>(field: &'a str, text: &'a str) -> impl Iterator<Item = &'static str
             Some(_) => field.starts_with(line.field),
             None => field == line.field,
         };
-        same && text.contains(line.text)
+        same && line
+            .text
+            .strip_prefix('=')
+            .map_or_else(|| text.contains(line.text), |whole| text == whole)
     };
     TABLE
         .iter()

@@ -71,10 +71,11 @@ pub(crate) struct Account {
     pub(crate) storage: BTreeMap<U256, U256>,
 }
 
+/// A test's name, and the test if it can be read.
+pub(crate) type NamedFixture = (String, Result<Fixture, FixtureError>);
+
 /// Reads a document: its tests by name. An object without blockchain tests, as an index is, has none.
-pub(crate) fn read(
-    json: &[u8],
-) -> Result<Vec<(String, Result<Fixture, FixtureError>)>, FixtureError> {
+pub(crate) fn read(json: &[u8]) -> Result<Vec<NamedFixture>, FixtureError> {
     let document: Value =
         serde_json::from_slice(json).map_err(|error| FixtureError::Json(error.to_string()))?;
     let Value::Object(tests) = document else {

@@ -10,7 +10,7 @@ use alloy_trie::{
 use mach_stateless::StateChanges;
 use nybbles::Nibbles;
 
-use crate::fixture::{Account, Accounts};
+use crate::fixture::Accounts;
 
 /// A state with its root and the preimages of everything that the root commits to: trie nodes and codes.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ impl State {
             if change.status.is_not_modified() {
                 continue;
             }
-            let account = accounts.entry(*address).or_insert_with(Account::default);
+            let account = accounts.entry(*address).or_default();
             if change.was_destroyed() {
                 account.storage.clear();
             }

@@ -5,6 +5,8 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::pybacked::PyBackedBytes;
 
+use crate::stateless::detached;
+
 /// A blockchain test and what came of it.
 #[pyclass(frozen, module = "mach._core")]
 struct ConformanceCase(CaseResult);
@@ -59,8 +61,8 @@ fn run_blockchain_tests(
     path: &str,
     document: PyBackedBytes,
 ) -> PyResult<Vec<ConformanceCase>> {
-    let cases = py
-        .detach(|| run_document(path, &document))
+    let run = || run_document(path, &document);
+    let cases = detached(py, "run_blockchain_tests", run)?
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     Ok(cases.into_iter().map(ConformanceCase).collect())
 }

@@ -211,12 +211,20 @@ fn verify_block(
         served_receipts: receipts.as_deref(),
         block_hash: block_hash.map(Into::into),
     };
-    // pyo3 would make of a panic an exception that `except Exception` does not catch.
-    py.detach(|| catch_unwind(AssertUnwindSafe(|| verify(&input))))
-        .map(BlockVerification)
-        .map_err(|panic| {
-            PyRuntimeError::new_err(format!("verify_block panicked: {}", panic_text(&*panic)))
-        })
+    detached(py, "verify_block", || verify(&input)).map(BlockVerification)
+}
+
+/// Runs `work` with the GIL released. A panic becomes a RuntimeError: pyo3 would make an exception of it that
+/// `except Exception` does not catch.
+pub(crate) fn detached<T: Send>(
+    py: Python<'_>,
+    name: &str,
+    work: impl FnOnce() -> T + Send,
+) -> PyResult<T> {
+    py.detach(|| {
+        catch_unwind(AssertUnwindSafe(work)).map_err(|panic| panic_text(&*panic).to_owned())
+    })
+    .map_err(|panic| PyRuntimeError::new_err(format!("{name} panicked: {panic}")))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> &str {

@@ -1,6 +1,6 @@
 //! Ethereum's fork schedule, from the keys that geth reads.
 
-use alloc::vec::Vec;
+use alloc::{boxed::Box, vec::Vec};
 use alloy_consensus::Header;
 use alloy_eips::{
     eip7594::MAX_BLOBS_PER_TX_FUSAKA,
@@ -18,7 +18,7 @@ use crate::error::ConfigError;
 #[derive(Clone, Debug)]
 pub struct EthereumRules {
     /// Blocks of the forks before the merge, in the order of [`BLOCK_FORKS`].
-    blocks: [Option<u64>; BLOCK_FORKS.len()],
+    blocks: Box<[Option<u64>; BLOCK_FORKS.len()]>,
     merge: Merge,
     /// Whether blocks are verified that proof of work seals, all but the seal.
     seals_unchecked: bool,
@@ -116,7 +116,7 @@ impl EthereumRules {
         if cancun.is_some() && blobs.iter().all(|(time, _)| Some(*time) > cancun) {
             return Err(ConfigError::Missing("blobSchedule.cancun"));
         }
-        let mut blocks = [None; BLOCK_FORKS.len()];
+        let mut blocks = Box::new([None; BLOCK_FORKS.len()]);
         for (block, (_, key)) in blocks.iter_mut().zip(BLOCK_FORKS) {
             *block = config.integer(key)?;
         }

@@ -202,6 +202,12 @@ impl Rules<'_> {
         self.bounded("gas_limit", moves, &served.gas_limit, || {
             format!("less than {step} from the parent's {from}, and at least {MIN_GAS_LIMIT}")
         });
+        // What is used the execution tells; that it is within the limit, the header alone.
+        if served.gas_used > served.gas_limit {
+            let rule = format!("at most the gas limit {}", served.gas_limit);
+            let mismatch = FieldMismatch::new("gas_used", &served.gas_used, &rule);
+            self.checked.mismatches.push(mismatch);
+        }
         if rules.is_shanghai_active_at_timestamp(time) {
             match &block.withdrawals {
                 Some(withdrawals) => {

@@ -235,6 +235,59 @@ fn fields_that_the_rules_bound_name_the_bound() {
     case()
         .with(|h| h.blob_gas_used = Some(7 * 131_072))
         .assert_invalid_among("blob_gas_used", "at most 786432");
+    case()
+        .with(|h| h.gas_used = 30_000_001)
+        .assert_invalid_among("gas_used", "at most the gas limit 30000000");
+}
+
+#[test]
+fn blocks_of_proof_of_work_are_verified_only_where_their_seal_may_be_missing() {
+    let mut case = Case::new("paris")
+        .with_parent(|h| h.difficulty = U256::from(1_u64 << 40))
+        .with(|h| h.difficulty = U256::from(1_u64 << 40));
+    case.config = json!({ "chainId": 1, "homesteadBlock": 0, "londonBlock": 0 });
+    let spec = ChainSpec::from_genesis_config(&case.config.to_string()).unwrap();
+    let verify = |case: &Case, spec: &ChainSpec| {
+        verify_block(&BlockInput {
+            chain_spec: spec,
+            parent_header: &alloy_rlp::encode(&case.parent),
+            block: &case.encode(),
+            preimages: &[],
+            ancestors: &[],
+            served_receipts: None,
+            block_hash: None,
+        })
+    };
+    let refused = verify(&case, &spec);
+    assert_eq!(refused.verdict, Verdict::Inconclusive);
+    assert!(refused.reason.unwrap().contains("proof of work"));
+    // Twelve seconds after its parent: one step up for EIP-2, one step down.
+    let spec = spec.with_seals_unchecked();
+    let found = verify(&case, &spec);
+    let fields: Vec<&str> = found.mismatches.iter().map(|m| m.field.as_str()).collect();
+    // The reward for the block is missing from the state that it commits to.
+    assert_eq!(
+        (found.verdict, fields),
+        (Verdict::Invalid, vec!["state_root"])
+    );
+    let harder = case.with(|h| h.difficulty += U256::ONE);
+    let found = verify(&harder, &spec);
+    assert_eq!(found.mismatches[0].field, "difficulty");
+    assert_eq!(found.mismatches[0].computed, (1_u64 << 40).to_string());
+    // Whether ommers are valid no witness tells; that there are more than two, the block does.
+    let mut related = harder;
+    related.ommers = alloy_rlp::encode(Header::default());
+    let found = verify(&related, &spec);
+    assert_eq!(found.verdict, Verdict::Inconclusive);
+    assert!(found.reason.unwrap().starts_with("a block with ommers"));
+    related.ommers = related.ommers.repeat(3);
+    let found = verify(&related, &spec);
+    assert!(
+        found
+            .mismatches
+            .iter()
+            .any(|m| m.field == "ommers" && m.computed == "at most 2")
+    );
 }
 
 impl Case {
