@@ -15,6 +15,8 @@ pub struct Recorded {
     pub block: Bytes,
     pub preimages: Vec<Bytes>,
     pub ancestors: Vec<Bytes>,
+    /// The hash that the block is served under, if it is to be held against the block's own.
+    pub served_under: Option<B256>,
 }
 
 /// The block that asks for the hashes of its ancestors.
@@ -42,6 +44,7 @@ pub static RECORDED: LazyLock<Recorded> = LazyLock::new(|| {
         block: bytes(&document["block"]),
         preimages: list("preimages"),
         ancestors: list("ancestors"),
+        served_under: None,
     }
 });
 
@@ -62,7 +65,7 @@ impl Recorded {
             preimages: &preimages,
             ancestors: &ancestors,
             served_receipts: None,
-            block_hash: None::<B256>,
+            block_hash: self.served_under,
         })
     }
 }

@@ -37,10 +37,7 @@ fuzz_target!(|bytes: &[u8]| {
         assert_eq!(trie.root(), root);
         let mut written = trie.clone();
         if written.insert(&key, vec![0x55; 40], &witness).is_ok() {
-            assert_eq!(
-                written.get(&key, &witness),
-                Ok(Some(&[0x55; 40][..]))
-            );
+            assert_eq!(written.get(&key, &witness), Ok(Some(&[0x55; 40][..])));
             assert_ne!(written.root(), root);
             // Putting back what was there leads back to the root.
             if written
