@@ -76,7 +76,7 @@ demo: setup
 
 # ---- checks -------------------------------------------------------------------------------------------------------
 
-.PHONY: lint test test-all test-python test-rust test-contracts bench
+.PHONY: lint test test-all test-python test-rust test-contracts bench bench-reexecution
 lint: setup
 	$(BIN)/ruff check python tests
 	$(BIN)/ruff format --check python tests
@@ -89,7 +89,7 @@ lint: setup
 	cd contracts && npm run --silent lint
 
 test-rust: setup
-	cargo test --release --locked --workspace --exclude mach_core --features mach_stateless/native
+	cargo test --release --locked --workspace --exclude mach_core --features mach_stateless/native,mach_stateless/parallel
 
 test-contracts: setup
 	cd contracts && npm run --silent test
@@ -113,7 +113,14 @@ test-all: test geth
 
 bench: setup
 	$(BIN)/python -m pytest tests/bench --benchmark-only
-	cargo bench --locked --workspace --exclude mach_core --features mach_stateless/native
+	cargo bench --locked --workspace --exclude mach_core --features mach_stateless/native,mach_stateless/parallel
+	$(MAKE) --no-print-directory bench-reexecution
+
+# Real blocks beside kona-executor and revm alone, and the memory that they take; a workspace of its own, whose versions
+# are kona-executor's. Needs MACH_TESTDATA.
+bench-reexecution:
+	CARGO_TARGET_DIR=$(MACH_CACHE)/reexecution cargo run --release --locked --manifest-path tests/bench/reexecution/Cargo.toml --bin reexecution
+	CARGO_TARGET_DIR=$(MACH_CACHE)/reexecution cargo run --release --locked --manifest-path tests/bench/reexecution/Cargo.toml --bin memory
 
 .PHONY: clean
 clean:

@@ -353,6 +353,8 @@ def verify_block(
     ancestors: Sequence[bytes] = ...,
     served_receipts: Sequence[bytes] | None = None,
     block_hash: bytes | None = None,
+    *,
+    threads: int = 1,
 ) -> BlockVerification:
     """Re-execute a block on its parent's state and compare everything it says with what its inputs produce.
 
@@ -360,10 +362,11 @@ def verify_block(
     Stack chain. `parent_header` (RLP) is the root of trust. `block` is RLP, `[header, transactions, ommers,
     withdrawals?]`, as `debug_getRawBlock` gives it; `preimages` are trie nodes and codes in any order; `ancestors` are
     RLP headers for BLOCKHASH; `served_receipts` are EIP-2718 encoded, as `debug_getRawReceipts` gives them, and help to
-    name a difference; `block_hash` (32 bytes) is the hash that the block was served under.
+    name a difference; `block_hash` (32 bytes) is the hash that the block was served under. `threads` is 1, or 2 for a
+    second thread that recovers senders and makes codes ready ahead of the first; the result is the same.
 
     Malformed or missing bytes give INCONCLUSIVE, never an exception. The GIL is released.
-    Raises ValueError for a malformed `chain_config`, RuntimeError for a defect in the native code.
+    Raises ValueError for a malformed `chain_config` or other `threads`, RuntimeError for a defect in the native code.
     """
 
 # ---- Conformance (rust/mach_core/src/conformance.rs); use `mach.rollup.conformance` ----

@@ -171,9 +171,10 @@ impl BlockVerification {
 /// Re-executes a block on its parent's state and compares everything it says with what its inputs produce.
 #[pyfunction]
 #[pyo3(signature = (
-    chain_config, parent_header, block, preimages, ancestors=Vec::new(), served_receipts=None, block_hash=None
+    chain_config, parent_header, block, preimages, ancestors=Vec::new(), served_receipts=None, block_hash=None, *,
+    threads=1
 ))]
-#[allow(clippy::too_many_arguments)] // The seven inputs of a verification; Python names them.
+#[allow(clippy::too_many_arguments)] // The inputs of a verification; Python names them.
 fn verify_block(
     py: Python<'_>,
     chain_config: &str,
@@ -183,7 +184,17 @@ fn verify_block(
     ancestors: Vec<PyBackedBytes>,
     served_receipts: Option<Vec<PyBackedBytes>>,
     block_hash: Option<[u8; 32]>,
+    threads: usize,
 ) -> PyResult<BlockVerification> {
+    let verify = match threads {
+        1 => mach_stateless::verify_block,
+        2 => mach_stateless::verify_block_on_two_threads,
+        _ => {
+            return Err(PyValueError::new_err(format!(
+                "threads is {threads}; a block is verified on 1 or 2 threads"
+            )));
+        }
+    };
     let chain_spec = ChainSpec::from_genesis_config(chain_config)
         .map_err(|error| PyValueError::new_err(error.to_string()))?;
     let preimages: Vec<&[u8]> = preimages.iter().map(AsRef::as_ref).collect();
@@ -200,8 +211,7 @@ fn verify_block(
         served_receipts: receipts.as_deref(),
         block_hash: block_hash.map(Into::into),
     };
-    let verify = || mach_stateless::verify_block(&input);
-    detached(py, "verify_block", verify).map(BlockVerification)
+    detached(py, "verify_block", || verify(&input)).map(BlockVerification)
 }
 
 /// Runs `work` with the GIL released. A panic becomes a RuntimeError: pyo3 would make an exception of it that

@@ -34,6 +34,12 @@ pub fn keccak256_concat(parts: &[&[u8]]) -> [u8; 32] {
     hasher.finalize().into()
 }
 
+/// Whether [`keccak256_many`] hashes eight messages at a time here and now.
+#[must_use]
+pub fn hashes_eight_at_once() -> bool {
+    !PORTABLE.get() && DETECTED.is_some()
+}
+
 /// Keccak-256 of each of `messages`, in their order. Their lengths may differ.
 #[must_use]
 pub fn keccak256_many<M: AsRef<[u8]>>(messages: &[M]) -> Vec<[u8; 32]> {

@@ -19,7 +19,7 @@ const ESTIMATE_SCALE: u64 = 1_000_000;
 
 /// The footprint of a block with these transactions, or what is wrong with the L1 attributes in the first.
 pub(crate) fn da_footprint(
-    transactions: &[WithEncoded<Recovered<OpTxEnvelope>>],
+    transactions: &[&WithEncoded<Recovered<OpTxEnvelope>>],
 ) -> Result<u64, &'static str> {
     let attributes = match transactions.first().map(|first| first.value().inner()) {
         Some(OpTxEnvelope::Deposit(deposit)) => deposit.input(),

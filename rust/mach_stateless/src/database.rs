@@ -1,7 +1,12 @@
 //! The parent's state as the EVM reads it, and the state's root after the block.
 
 use alloc::vec::Vec;
-use alloy_primitives::{Address, B256, Bytes, KECCAK256_EMPTY, U256, keccak256, map::AddressMap};
+use core::fmt;
+
+use alloy_primitives::{
+    Address, B256, KECCAK256_EMPTY, U256, keccak256,
+    map::{AddressMap, AddressSet},
+};
 use alloy_rlp::Decodable;
 use alloy_trie::TrieAccount;
 use revm::{
@@ -13,8 +18,9 @@ use revm::{
 
 use crate::{
     ancestors::Ancestors,
+    codes::{self, Codes},
     error::{Error, Place},
-    trie::{EMPTY_ROOT, Trie, TrieError},
+    trie::{EMPTY_ROOT, Trie, TrieError, hash_changed},
     witness::Witness,
 };
 
@@ -23,13 +29,19 @@ impl DBErrorMarker for Error {}
 /// The state under one root, read from a witness as far as it is asked for.
 ///
 /// The first read that fails is kept: layers above may turn its error into text, or into another error.
-#[derive(Debug)]
 pub(crate) struct WitnessDb<'a, 'w> {
     witness: &'a Witness<'w>,
     ancestors: &'a Ancestors,
     state: Trie<'w>,
     storages: AddressMap<Storage<'w>>,
+    codes: Option<&'a Codes<'w>>,
     fault: Option<Error>,
+}
+
+impl fmt::Debug for WitnessDb<'_, '_> {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("WitnessDb").finish_non_exhaustive()
+    }
 }
 
 /// An account's storage trie: opened when a slot is asked for.
@@ -47,6 +59,13 @@ impl<'w> Storage<'w> {
         match self {
             Self::Open(trie) => Ok(trie),
             Self::Unopened(root) => Err(TrieError::Missing(*root)),
+        }
+    }
+
+    const fn opened(&mut self) -> Option<&mut Trie<'w>> {
+        match self {
+            Self::Open(trie) => Some(trie),
+            Self::Unopened(_) => None,
         }
     }
 
@@ -72,8 +91,18 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
             ancestors,
             state,
             storages: AddressMap::default(),
+            codes: None,
             fault: None,
         })
+    }
+
+    /// Takes code that another thread may make ready.
+    #[cfg(feature = "parallel")]
+    pub(crate) fn with_codes(self, codes: &'a Codes<'w>) -> Self {
+        Self {
+            codes: Some(codes),
+            ..self
+        }
     }
 
     /// The first error that a read has ended with, if one has.
@@ -103,41 +132,73 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
     /// Removals come last, as in geth: a branch that loses one child and gains another never needs the sibling that a
     /// collapse would have to read.
     pub(crate) fn apply(&mut self, changes: &BundleState) -> Result<B256, Error> {
-        let mut removed = Vec::new();
-        for (address, change) in changes.state() {
-            if change.status.is_not_modified() {
-                continue;
-            }
-            let Some(info) = &change.info else {
-                removed.push(*address);
+        let changed = || {
+            let state = changes.state().iter();
+            state.filter(|(_, change)| !change.status.is_not_modified())
+        };
+        let mut written = AddressSet::default();
+        for (address, change) in changed() {
+            if change.info.is_none() {
                 self.storages.remove(address);
+            } else if self.apply_storage(*address, change)? {
+                written.insert(*address);
+            }
+        }
+        let mut storages: Vec<&mut Trie<'w>> = self
+            .storages
+            .iter_mut()
+            .filter(|(address, _)| written.contains(*address))
+            .filter_map(|(_, storage)| storage.opened())
+            .collect();
+        hash_changed(&mut storages);
+        let mut removed = Vec::new();
+        for (address, change) in changed() {
+            let key = keccak256(address);
+            let Some(info) = &change.info else {
+                removed.push((*address, key));
                 continue;
+            };
+            let storage_root = match self.storages.get_mut(address) {
+                Some(storage) => storage.root(),
+                None => self
+                    .account(*address)?
+                    .map_or(EMPTY_ROOT, |account| account.storage_root),
             };
             let account = TrieAccount {
                 nonce: info.nonce,
                 balance: info.balance,
-                storage_root: self.apply_storage(*address, change)?,
+                storage_root,
                 code_hash: info.code_hash,
             };
-            let written = self.state.insert(
-                &keccak256(address),
-                alloy_rlp::encode(account),
-                self.witness,
-            );
-            written.map_err(|error| Place::Account(*address).error(error))?;
+            let inserted = self
+                .state
+                .insert(&key, alloy_rlp::encode(account), self.witness);
+            inserted.map_err(|error| Place::Account(*address).error(error))?;
         }
-        for address in removed {
-            let written = self.state.remove(&keccak256(address), self.witness);
-            written.map_err(|error| Place::Account(address).error(error))?;
+        for (address, key) in removed {
+            let removed = self.state.remove(&key, self.witness);
+            removed.map_err(|error| Place::Account(address).error(error))?;
         }
         Ok(self.state.root())
     }
 
-    fn apply_storage(&mut self, address: Address, change: &BundleAccount) -> Result<B256, Error> {
+    /// Writes changed slots; whether there are any.
+    fn apply_storage(&mut self, address: Address, change: &BundleAccount) -> Result<bool, Error> {
         let witness = self.witness;
-        if change.was_destroyed() {
+        let destroyed = change.was_destroyed();
+        if destroyed {
             self.storages.insert(address, Storage::Open(Trie::empty()));
-        } else if !self.storages.contains_key(&address) {
+        }
+        let slots: Vec<(U256, U256)> = change
+            .storage
+            .iter()
+            .filter(|(_, value)| destroyed || value.is_changed())
+            .map(|(slot, value)| (*slot, value.present_value))
+            .collect();
+        if slots.is_empty() {
+            return Ok(destroyed);
+        }
+        if !self.storages.contains_key(&address) {
             let root = self
                 .account(address)?
                 .map_or(EMPTY_ROOT, |account| account.storage_root);
@@ -147,28 +208,20 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
             .storages
             .entry(address)
             .or_insert(Storage::Unopened(EMPTY_ROOT));
-        let mut removed = Vec::new();
-        for (slot, value) in &change.storage {
-            if !value.is_changed() && !change.was_destroyed() {
-                continue;
-            }
-            if value.present_value.is_zero() {
-                removed.push(*slot);
-                continue;
-            }
-            let value = alloy_rlp::encode(value.present_value);
-            let written = storage
-                .open(witness)
-                .and_then(|trie| trie.insert(&slot_key(*slot), value, witness));
-            written.map_err(|error| Place::Slot(address, *slot).error(error))?;
-        }
-        for slot in removed {
-            let written = storage
-                .open(witness)
-                .and_then(|trie| trie.remove(&slot_key(slot), witness));
+        let (removed, set): (Vec<_>, Vec<_>) =
+            slots.into_iter().partition(|(_, value)| value.is_zero());
+        for (slot, value) in set.into_iter().chain(removed) {
+            let key = slot_key(slot);
+            let written = storage.open(witness).and_then(|trie| {
+                if value.is_zero() {
+                    trie.remove(&key, witness).map(drop)
+                } else {
+                    trie.insert(&key, alloy_rlp::encode(value), witness)
+                }
+            });
             written.map_err(|error| Place::Slot(address, slot).error(error))?;
         }
-        Ok(storage.root())
+        Ok(true)
     }
 
     fn read_account(&mut self, address: Address) -> Result<Option<AccountInfo>, Error> {
@@ -191,13 +244,14 @@ impl<'a, 'w> WitnessDb<'a, 'w> {
         if code_hash == KECCAK256_EMPTY {
             return Ok(Bytecode::default());
         }
+        if let Some(code) = self.codes.and_then(|codes| codes.get(&code_hash)) {
+            return Ok(code);
+        }
         let code = self
             .witness
             .get(&code_hash)
             .ok_or(Error::MissingCode(code_hash))?;
-        let code = Bytes::copy_from_slice(code);
-        // Code that begins like an EIP-7702 delegation without being one is older than the rule against such code.
-        Ok(Bytecode::new_raw_checked(code.clone()).unwrap_or_else(|_| Bytecode::new_legacy(code)))
+        Ok(codes::analyse(code))
     }
 
     fn read_slot(&mut self, address: Address, slot: U256) -> Result<U256, Error> {

@@ -7,12 +7,9 @@ use alloc::{
     vec::Vec,
 };
 use alloy_consensus::{
-    Eip658Value, EthereumTxEnvelope, Header, ReceiptEnvelope, TxEip4844, TxEnvelope, TxReceipt,
-    transaction::{Recovered, SignerRecoverable},
+    Eip658Value, Header, ReceiptEnvelope, TxEnvelope, TxReceipt, transaction::Recovered,
 };
-use alloy_eips::{
-    Decodable2718, Encodable2718, eip2718::WithEncoded, eip4895::Withdrawal, eip7685::Requests,
-};
+use alloy_eips::{Encodable2718, eip2718::WithEncoded, eip4895::Withdrawal, eip7685::Requests};
 use alloy_evm::{
     Evm, EvmEnv, EvmFactory,
     block::{
@@ -30,23 +27,17 @@ use alloy_op_evm::{
     evm_env_for_op_block,
 };
 use alloy_op_hardforks::OpHardforks;
-use alloy_primitives::{B256, Bloom, Bytes};
+use alloy_primitives::{B256, Bloom};
 use op_alloy::consensus::{OpReceiptEnvelope, OpTxEnvelope};
 use revm::database::{BundleState, State, states::bundle_state::BundleRetention};
 
 use crate::{
-    block::RawTransaction,
     chain_spec::{ChainSpec, EthereumRules, OpStackRules, Stack},
     da_footprint::da_footprint,
     database::WitnessDb,
     error::Error,
+    transactions::{BadTransaction, Recovering, Transactions},
 };
-
-/// A block's transactions with their senders, of the types that its chain knows.
-pub(crate) enum Transactions {
-    Ethereum(Vec<WithEncoded<Recovered<TxEnvelope>>>),
-    OpStack(Vec<WithEncoded<Recovered<OpTxEnvelope>>>),
-}
 
 /// What executing a block has produced.
 #[derive(Debug)]
@@ -68,74 +59,15 @@ pub(crate) enum Stop {
     /// For want of evidence: the block is not to blame.
     Evidence(Error),
     /// A transaction breaks the rules.
-    Transaction { index: usize, reason: String },
+    Transaction(BadTransaction),
     /// A system call after the transactions has failed, which makes a block invalid (EIP-7002, EIP-7251).
     Requests(String),
 }
 
-/// A transaction that breaks the rules before any is executed.
-#[derive(Debug)]
-pub(crate) struct BadTransaction {
-    pub(crate) index: usize,
-    pub(crate) reason: String,
-}
-
-impl Transactions {
-    /// Reads the transactions and recovers their senders.
-    pub(crate) fn recover(
-        spec: &ChainSpec,
-        raw: &[RawTransaction<'_>],
-    ) -> Result<Self, BadTransaction> {
-        // EIP-2930, EIP-1559, EIP-4844, EIP-7702; on the OP Stack deposits, but no blobs.
-        match spec.stack() {
-            Stack::Ethereum(_) => {
-                // The envelope without sidecars: with them a blob transaction travels, but is in no block.
-                let recovered = recover_all::<EthereumTxEnvelope<TxEip4844>>(raw, &[1, 2, 3, 4])?;
-                let convert =
-                    |transaction: WithEncoded<Recovered<EthereumTxEnvelope<TxEip4844>>>| {
-                        transaction.map(|recovered| recovered.map(Into::into))
-                    };
-                Ok(Self::Ethereum(recovered.into_iter().map(convert).collect()))
-            }
-            Stack::OpStack(_) => recover_all(raw, &[1, 2, 4, 0x7e]).map(Self::OpStack),
-        }
+impl From<BadTransaction> for Stop {
+    fn from(bad: BadTransaction) -> Self {
+        Self::Transaction(bad)
     }
-}
-
-fn recover_all<T: Decodable2718 + SignerRecoverable + Encodable2718>(
-    raw: &[RawTransaction<'_>],
-    types: &[u8],
-) -> Result<Vec<WithEncoded<Recovered<T>>>, BadTransaction> {
-    let recover = |(index, raw): (usize, &RawTransaction<'_>)| {
-        recover_one(raw, types).map_err(|reason| BadTransaction { index, reason })
-    };
-    raw.iter().enumerate().map(recover).collect()
-}
-
-fn recover_one<T: Decodable2718 + SignerRecoverable + Encodable2718>(
-    raw: &RawTransaction<'_>,
-    types: &[u8],
-) -> Result<WithEncoded<Recovered<T>>, String> {
-    let known = match raw.encoded.first() {
-        Some(first) if raw.typed => types.contains(first),
-        first => first.is_some(),
-    };
-    if !known {
-        return Err("of a type that the chain does not know".to_string());
-    }
-    let encoded = Bytes::copy_from_slice(raw.encoded);
-    let mut rest = raw.encoded;
-    let transaction = T::decode_2718(&mut rest).map_err(|error| format!("undecodable: {error}"))?;
-    if !rest.is_empty() || transaction.encoded_2718() != encoded {
-        return Err("undecodable: not the canonical encoding".to_string());
-    }
-    let sender = transaction
-        .recover_signer()
-        .map_err(|error| format!("no sender: {error}"))?;
-    Ok(WithEncoded::new(
-        encoded,
-        Recovered::new_unchecked(transaction, sender),
-    ))
 }
 
 /// The root of the parent's state after some changes, computed on the side.
@@ -146,7 +78,7 @@ pub(crate) fn execute(
     spec: &ChainSpec,
     header: &Header,
     withdrawals: Option<&[Withdrawal]>,
-    transactions: &Transactions,
+    transactions: &Transactions<'_>,
     db: &mut WitnessDb<'_, '_>,
     root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
@@ -179,7 +111,7 @@ fn execute_ethereum(
     rules: &EthereumRules,
     header: &Header,
     withdrawals: Option<&[Withdrawal]>,
-    transactions: &[WithEncoded<Recovered<TxEnvelope>>],
+    transactions: &Recovering<'_, TxEnvelope>,
     db: &mut WitnessDb<'_, '_>,
     root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
@@ -221,14 +153,20 @@ fn execute_op_stack(
     spec: &ChainSpec,
     rules: &OpStackRules,
     header: &Header,
-    transactions: &[WithEncoded<Recovered<OpTxEnvelope>>],
+    transactions: &Recovering<'_, OpTxEnvelope>,
     db: &mut WitnessDb<'_, '_>,
 ) -> Result<Execution, Stop> {
     let forks = rules.forks();
     let da_footprint = if forks.is_jovian_active_at_timestamp(header.timestamp) {
-        da_footprint(transactions).map_err(|reason| Stop::Transaction {
-            index: 0,
-            reason: reason.to_string(),
+        let transactions = transactions
+            .iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(Stop::from)?;
+        da_footprint(&transactions).map_err(|reason| {
+            Stop::Transaction(BadTransaction {
+                index: 0,
+                reason: reason.to_string(),
+            })
         })?
     } else {
         0
@@ -288,7 +226,7 @@ fn run<'a, F: BlockExecutorFactory>(
     factory: &'a F,
     env: EvmEnv<<F::EvmFactory as EvmFactory>::Spec, <F::EvmFactory as EvmFactory>::BlockEnv>,
     context: F::ExecutionCtx<'a>,
-    transactions: &'a [WithEncoded<Recovered<F::Transaction>>],
+    transactions: &'a Recovering<'_, F::Transaction>,
     db: &'a mut WitnessDb<'_, '_>,
     mut after_each: Option<AfterEach<'_>>,
 ) -> Result<(BlockExecutionResult<F::Receipt>, BundleState), Stop>
@@ -306,13 +244,14 @@ where
         .apply_pre_execution_changes()
         .map_err(|error| Stop::Evidence(Error::Execution(error.to_string())))?;
     for (index, transaction) in transactions.iter().enumerate() {
+        let transaction = transaction?;
         executor
             .execute_transaction(transaction)
             .map_err(|error| match error {
-                BlockExecutionError::Validation(error) => Stop::Transaction {
+                BlockExecutionError::Validation(error) => Stop::Transaction(BadTransaction {
                     index,
                     reason: error.to_string(),
-                },
+                }),
                 BlockExecutionError::Internal(error) => {
                     Stop::Evidence(Error::Execution(format!("transactions[{index}]: {error}")))
                 }

@@ -18,14 +18,15 @@ use crate::{
     commitments::{self, PostState},
     database::WitnessDb,
     error::Error,
-    execute::{self, BadTransaction, Execution, Stop, Transactions},
+    execute::{self, Execution, Stop},
     header::{self, CheckedHeader},
     output_root::{L2_TO_L1_MESSAGE_PASSER_ADDRESS, output_root},
     receipts,
+    shared::Shared,
     timings::Stopwatch,
+    transactions::{BadTransaction, Transactions},
     trie::EMPTY_ROOT,
     verdict::{BlockVerification, FieldMismatch, Verdict},
-    witness::Witness,
 };
 
 /// Everything that a block's verification rests on. All bytes may be anything at all.
@@ -56,7 +57,14 @@ pub struct BlockInput<'a> {
 ///
 /// Total: whatever the bytes are, there is a result.
 pub fn verify_block(input: &BlockInput<'_>) -> BlockVerification {
-    verify_block_with_changes(input).0
+    judge(input, Threads::One).0
+}
+
+/// As [`verify_block`], with a second thread that recovers senders and makes codes ready ahead of this one. The result is
+/// the same but for its timings.
+#[cfg(feature = "parallel")]
+pub fn verify_block_on_two_threads(input: &BlockInput<'_>) -> BlockVerification {
+    judge(input, Threads::Two).0
 }
 
 /// As [`verify_block`], with the changes of state that the execution has made, if it came to its end: what whoever holds
@@ -64,10 +72,22 @@ pub fn verify_block(input: &BlockInput<'_>) -> BlockVerification {
 pub fn verify_block_with_changes(
     input: &BlockInput<'_>,
 ) -> (BlockVerification, Option<StateChanges>) {
+    judge(input, Threads::One)
+}
+
+/// Threads on one block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Threads {
+    One,
+    #[cfg(feature = "parallel")]
+    Two,
+}
+
+fn judge(input: &BlockInput<'_>, threads: Threads) -> (BlockVerification, Option<StateChanges>) {
     let mut verification = BlockVerification::unknown();
     let mut notes = Vec::new();
     let mut changes = None;
-    if let Err(error) = verify(input, &mut verification, &mut notes, &mut changes) {
+    if let Err(error) = verify(input, threads, &mut verification, &mut notes, &mut changes) {
         verification.missing = error.missing();
         verification.missing_place = error.missing_place();
         notes.insert(0, error.to_string());
@@ -95,11 +115,12 @@ pub fn verify_block_with_changes(
 /// Fills in `verification` as far as it comes; an error is what stopped it.
 fn verify(
     input: &BlockInput<'_>,
+    threads: Threads,
     verification: &mut BlockVerification,
     notes: &mut Vec<String>,
     changes: &mut Option<StateChanges>,
 ) -> Result<(), Error> {
-    let mut watch = Stopwatch::start();
+    let watch = Stopwatch::start();
     let spec = input.chain_spec;
     let block = ServedBlock::decode(input.block)?;
     verification.number = block.header.number;
@@ -121,76 +142,138 @@ fn verify(
             .mismatches
             .push(FieldMismatch::new("block_hash", &hash, &block.hash));
     }
-    let CheckedHeader {
-        header,
-        mismatches,
-        executable,
-    } = header::check(spec, &parent, &block)?;
-    verification.mismatches.extend(mismatches);
-    verification.timings.decode = watch.lap();
-    let transactions = match Transactions::recover(spec, &block.transactions) {
-        Ok(transactions) => transactions,
-        Err(BadTransaction { index, reason }) => {
-            verification
-                .mismatches
-                .push(bad_transaction(&block, index, &reason));
-            return Ok(());
-        }
-    };
-    verification.timings.senders = watch.lap();
-    if !executable {
-        return Ok(());
-    }
-    let witness = Witness::new(input.preimages.iter().copied());
-    verification.timings.witness = watch.lap();
-    let mut db = WitnessDb::open(parent.state_root, &witness, &ancestors)?;
-    let executed = execute::execute(
-        spec,
-        &header,
-        block.withdrawals.as_deref(),
-        &transactions,
-        &mut db,
-        &|changes| WitnessDb::open(parent.state_root, &witness, &ancestors)?.apply(changes),
+    let shared = Shared::new(
+        Transactions::new(spec, &block.transactions),
+        input.preimages,
     );
-    verification.timings.execute = watch.lap();
-    let execution = match executed {
-        Ok(execution) => execution,
-        Err(Stop::Evidence(error)) => return Err(error),
-        Err(Stop::Transaction { index, reason }) => {
-            verification
-                .mismatches
-                .push(bad_transaction(&block, index, &reason));
-            return Ok(());
-        }
-        Err(Stop::Requests(reason)) => {
-            let served = &block.header.requests_hash;
-            verification
-                .mismatches
-                .push(FieldMismatch::new("requests_hash", served, &reason));
-            return Ok(());
-        }
+    let job = Job {
+        input,
+        threads,
+        parent,
+        block: &block,
+        ancestors: &ancestors,
+        shared: &shared,
+        watch,
     };
-    let state_root = db.apply(&execution.changes)?;
-    let message_passer = message_passer_root(spec, &parent, &header, &mut db)?;
-    verification.timings.state_root = watch.lap();
-    let post = PostState {
-        state_root,
-        message_passer,
-    };
-    let computed = commitments::commit(spec, &header, &execution, post);
-    compare(input, &header, &computed, &execution, verification, notes);
-    conclude(spec, &block, &computed, message_passer, verification);
-    *changes = Some(execution.changes);
-    verification.timings.commitments = watch.lap();
-    Ok(())
+    match threads {
+        Threads::One => job.check_and_execute(verification, notes, changes),
+        #[cfg(feature = "parallel")]
+        Threads::Two => {
+            shared.with_second_thread(|| job.check_and_execute(verification, notes, changes))
+        }
+    }
 }
 
-fn bad_transaction(block: &ServedBlock<'_>, index: usize, reason: &str) -> FieldMismatch {
+/// A block linked to its parent.
+struct Job<'j, 's> {
+    input: &'j BlockInput<'j>,
+    threads: Threads,
+    parent: Header,
+    block: &'j ServedBlock<'j>,
+    ancestors: &'j Ancestors,
+    shared: &'j Shared<'s>,
+    watch: Stopwatch,
+}
+
+impl Job<'_, '_> {
+    fn check_and_execute(
+        self,
+        verification: &mut BlockVerification,
+        notes: &mut Vec<String>,
+        changes: &mut Option<StateChanges>,
+    ) -> Result<(), Error> {
+        let Job {
+            input,
+            threads,
+            parent,
+            block,
+            ancestors,
+            shared,
+            mut watch,
+        } = self;
+        let spec = input.chain_spec;
+        let CheckedHeader {
+            header,
+            mismatches,
+            executable,
+        } = header::check(spec, &parent, block)?;
+        verification.mismatches.extend(mismatches);
+        verification.timings.decode = watch.lap();
+        // Where nobody works ahead, or nothing will be executed, a bad transaction is found before anything else is done.
+        if (threads == Threads::One || !executable)
+            && let Err(bad) = shared.transactions.recover_all(|| false)
+        {
+            verification.mismatches.push(bad_transaction(block, &bad));
+            return Ok(());
+        }
+        verification.timings.senders = watch.lap();
+        if !executable {
+            return Ok(());
+        }
+        let witness = shared.witness();
+        verification.timings.witness = watch.lap();
+        let opened = WitnessDb::open(parent.state_root, witness, ancestors);
+        #[cfg(feature = "parallel")]
+        let opened = opened.map(|db| match threads {
+            Threads::One => db,
+            Threads::Two => db.with_codes(shared.codes()),
+        });
+        let executed = opened.map(|mut db| {
+            let executed = execute::execute(
+                spec,
+                &header,
+                block.withdrawals.as_deref(),
+                &shared.transactions,
+                &mut db,
+                &|changes| WitnessDb::open(parent.state_root, witness, ancestors)?.apply(changes),
+            );
+            (db, executed)
+        });
+        // The execution may have stopped before it came to a transaction that is bad.
+        if let Err(bad) = shared.transactions.recover_all(|| false) {
+            verification.mismatches.push(bad_transaction(block, &bad));
+            return Ok(());
+        }
+        let (mut db, executed) = executed?;
+        verification.timings.execute = watch.lap();
+        let execution = match executed {
+            Ok(execution) => execution,
+            Err(Stop::Evidence(error)) => return Err(error),
+            Err(Stop::Transaction(bad)) => {
+                verification.mismatches.push(bad_transaction(block, &bad));
+                return Ok(());
+            }
+            Err(Stop::Requests(reason)) => {
+                let served = &block.header.requests_hash;
+                verification
+                    .mismatches
+                    .push(FieldMismatch::new("requests_hash", served, &reason));
+                return Ok(());
+            }
+        };
+        let state_root = db.apply(&execution.changes)?;
+        let message_passer = message_passer_root(spec, &parent, &header, &mut db)?;
+        verification.timings.state_root = watch.lap();
+        let post = PostState {
+            state_root,
+            message_passer,
+        };
+        let computed = commitments::commit(spec, &header, &execution, post);
+        compare(input, &header, &computed, &execution, verification, notes);
+        conclude(spec, block, &computed, message_passer, verification);
+        *changes = Some(execution.changes);
+        verification.timings.commitments = watch.lap();
+        Ok(())
+    }
+}
+
+fn bad_transaction(block: &ServedBlock<'_>, bad: &BadTransaction) -> FieldMismatch {
+    let BadTransaction { index, reason } = bad;
     let served = block
         .transactions
-        .get(index)
+        .get(*index)
         .map(|transaction| keccak256(transaction.encoded));
-    FieldMismatch::new(format!("transactions[{index}]"), &served, &reason)
+    FieldMismatch::new(format!("transactions[{index}]"), &served, reason)
 }
 
 /// Storage root of the message passer after the block, on the OP Stack; `None` elsewhere, and before Isthmus also where

@@ -1,12 +1,14 @@
 //! A sparse Merkle-Patricia trie over a [`Witness`]: nodes are read when a key leads to them, and hashed again only
 //! where something below them has changed.
 
+mod hashing;
 mod node;
 
 use alloc::{borrow::Cow, boxed::Box, vec::Vec};
 use alloy_primitives::{B256, b256};
 use nybbles::Nibbles;
 
+pub(crate) use hashing::hash_changed;
 pub use node::NodeError;
 use node::{Branch, Node};
 
@@ -119,15 +121,6 @@ impl<'w> Trie<'w> {
     /// that is left with one child.
     pub fn remove(&mut self, key: &B256, witness: &Witness<'w>) -> Result<bool, TrieError> {
         self.root.remove(&Nibbles::unpack_array(key), 0, witness)
-    }
-
-    /// The root of the trie as it now stands.
-    pub fn root(&mut self) -> B256 {
-        // A branch of sixteen hashes is 532 bytes long; no node that a state trie holds is much longer.
-        let mut buffer = Vec::with_capacity(544);
-        self.root
-            .reference(&mut buffer)
-            .map_or(EMPTY_ROOT, |reference| reference.root())
     }
 }
 

@@ -7,6 +7,9 @@ use nybbles::Nibbles;
 
 use crate::rlp::Item;
 
+/// First byte of the RLP of a hash.
+const HASH_CODE: u8 = EMPTY_STRING_CODE + 32;
+
 /// Why bytes are not a node of a trie whose keys are all equally long.
 ///
 /// The structure is that of the Yellow Paper, appendix D; what an encoder never writes is refused as well, since two
@@ -47,20 +50,20 @@ pub(super) enum Reference {
 }
 
 impl Reference {
-    /// The reference of a node with this encoding.
-    fn of(encoded: &[u8]) -> Self {
+    /// The reference that holds `encoded` itself; `None` if it is too long for that.
+    pub(super) fn embedding(encoded: &[u8]) -> Option<Self> {
         let mut rlp = [0; 31];
-        match rlp.get_mut(..encoded.len()) {
-            Some(prefix) => {
-                prefix.copy_from_slice(encoded);
-                // At most 31, so the cast cannot cut.
-                Self::Embedded {
-                    len: encoded.len() as u8,
-                    rlp,
-                }
-            }
-            None => Self::Hash(keccak256(encoded)),
-        }
+        rlp.get_mut(..encoded.len())?.copy_from_slice(encoded);
+        // At most 31, so the cast cannot cut.
+        Some(Self::Embedded {
+            len: encoded.len() as u8,
+            rlp,
+        })
+    }
+
+    /// Whether a node with this encoding is embedded in its parent.
+    pub(super) const fn embeds(encoded: &[u8]) -> bool {
+        encoded.len() < 32
     }
 
     fn encoded_len(&self) -> usize {
@@ -175,10 +178,7 @@ impl<'w> Node<'w> {
             ..Branch::default()
         };
         for child in &mut branch.children {
-            *child = Self::decode_child(
-                Item::next(&mut payload).map_err(|_| NodeError::ItemCount)?,
-                below,
-            )?;
+            *child = Self::next_child(&mut payload, below)?;
         }
         match payload {
             [EMPTY_STRING_CODE] => {}
@@ -231,11 +231,30 @@ impl<'w> Node<'w> {
         }
     }
 
+    /// Reads a branch's next child. Almost all are empty or a hash.
+    fn next_child(payload: &mut &'w [u8], remaining: usize) -> Result<Self, NodeError> {
+        match *payload {
+            [EMPTY_STRING_CODE, rest @ ..] => {
+                *payload = rest;
+                return Ok(Self::Empty);
+            }
+            [HASH_CODE, rest @ ..] => {
+                if let Some((hash, rest)) = rest.split_first_chunk() {
+                    *payload = rest;
+                    return Ok(Self::Hash(hash.into()));
+                }
+            }
+            _ => {}
+        }
+        let item = Item::next(payload).map_err(|_| NodeError::ItemCount)?;
+        Self::decode_child(item, remaining)
+    }
+
     /// Reads what stands in a child's place. An embedded node is shorter than 32 bytes, which also bounds the depth of
     /// this recursion: every level takes at least three bytes.
     fn decode_child(item: Item<'w>, remaining: usize) -> Result<Self, NodeError> {
         if item.list {
-            return match Reference::of_embedded(item.encoded) {
+            return match Reference::embedding(item.encoded) {
                 Some(reference) => Self::decode_with(item.encoded, reference, remaining),
                 None => Err(NodeError::Child),
             };
@@ -250,79 +269,87 @@ impl<'w> Node<'w> {
         }
     }
 
-    /// How a parent refers to this node; `None` for the empty one. Encodes and hashes what has changed, and only that.
-    pub(super) fn reference(&mut self, buffer: &mut Vec<u8>) -> Option<Reference> {
-        let cached = match self {
-            Self::Empty => return None,
-            Self::Hash(hash) => return Some(Reference::Hash(**hash)),
-            Self::Leaf(leaf) => &leaf.reference,
-            Self::Extension(extension) => &extension.reference,
-            Self::Branch(branch) => &branch.reference,
-        };
-        if cached.is_some() {
-            return *cached;
+    /// How a parent refers to this node; `None` for the empty one, and for one that has changed.
+    pub(super) fn reference(&self) -> Option<Reference> {
+        match self {
+            Self::Empty => None,
+            Self::Hash(hash) => Some(Reference::Hash(**hash)),
+            Self::Leaf(leaf) => leaf.reference,
+            Self::Extension(extension) => extension.reference,
+            Self::Branch(branch) => branch.reference,
         }
-        Some(match self {
+    }
+
+    /// Sets what a parent holds of this node.
+    pub(super) fn set_reference(&mut self, reference: Option<Reference>) {
+        match self {
+            Self::Leaf(leaf) => leaf.reference = reference,
+            Self::Extension(extension) => extension.reference = reference,
+            Self::Branch(branch) => branch.reference = reference,
+            Self::Empty | Self::Hash(_) => {}
+        }
+    }
+
+    /// Whether something in this node or below it has changed since its reference was found.
+    pub(super) fn has_changed(&self) -> bool {
+        match self {
+            Self::Empty | Self::Hash(_) => false,
+            Self::Leaf(leaf) => leaf.reference.is_none(),
+            Self::Extension(extension) => extension.reference.is_none(),
+            Self::Branch(branch) => branch.reference.is_none(),
+        }
+    }
+
+    /// Appends the RLP of this node, whose children have their references.
+    pub(super) fn encode(&self, out: &mut Vec<u8>) {
+        match self {
+            Self::Empty | Self::Hash(_) => {}
             Self::Leaf(leaf) => {
-                buffer.clear();
                 let (path, path_len) = encode_path(&leaf.path, true);
-                let payload_length = path[..path_len].length() + leaf.value.as_ref().length();
-                Header {
-                    list: true,
-                    payload_length,
-                }
-                .encode(buffer);
-                path[..path_len].encode(buffer);
-                leaf.value.as_ref().encode(buffer);
-                *leaf.reference.insert(Reference::of(buffer))
+                let (path, value) = (&path[..path_len], leaf.value.as_ref());
+                start_list(path.length() + value.length(), out);
+                path.encode(out);
+                value.encode(out);
             }
             Self::Extension(extension) => {
-                let child = extension.child.reference(buffer)?;
-                buffer.clear();
                 let (path, path_len) = encode_path(&extension.path, false);
-                let payload_length = path[..path_len].length() + child.encoded_len();
-                Header {
-                    list: true,
-                    payload_length,
-                }
-                .encode(buffer);
-                path[..path_len].encode(buffer);
-                child.encode(buffer);
-                *extension.reference.insert(Reference::of(buffer))
+                let (path, child) = (&path[..path_len], extension.child.reference());
+                start_list(path.length() + reference_len(child.as_ref()), out);
+                path.encode(out);
+                encode_reference(child.as_ref(), out);
             }
             Self::Branch(branch) => {
-                let mut references = [None; 16];
-                for (reference, child) in references.iter_mut().zip(&mut branch.children) {
-                    *reference = child.reference(buffer);
-                }
-                buffer.clear();
-                let lengths = references
+                let references = branch.children.each_ref().map(Node::reference);
+                let children: usize = references
                     .iter()
-                    .map(|child| child.as_ref().map_or(1, Reference::encoded_len));
-                let payload_length = lengths.sum::<usize>() + 1;
-                Header {
-                    list: true,
-                    payload_length,
-                }
-                .encode(buffer);
+                    .map(|child| reference_len(child.as_ref()))
+                    .sum();
+                start_list(children + 1, out);
                 for child in &references {
-                    match child {
-                        Some(reference) => reference.encode(buffer),
-                        None => buffer.push(EMPTY_STRING_CODE),
-                    }
+                    encode_reference(child.as_ref(), out);
                 }
-                buffer.push(EMPTY_STRING_CODE);
-                *branch.reference.insert(Reference::of(buffer))
+                out.push(EMPTY_STRING_CODE);
             }
-            Self::Empty | Self::Hash(_) => return None,
-        })
+        }
     }
 }
 
-impl Reference {
-    /// The reference that holds `encoded` itself; `None` if it is too long for that.
-    fn of_embedded(encoded: &[u8]) -> Option<Self> {
-        (encoded.len() < 32).then(|| Self::of(encoded))
+fn start_list(payload_length: usize, out: &mut Vec<u8>) {
+    Header {
+        list: true,
+        payload_length,
+    }
+    .encode(out);
+}
+
+fn reference_len(reference: Option<&Reference>) -> usize {
+    reference.map_or(1, Reference::encoded_len)
+}
+
+fn encode_reference(reference: Option<&Reference>, out: &mut Vec<u8>) {
+    match reference {
+        Some(reference) => reference.encode(out),
+        None => out.push(EMPTY_STRING_CODE),
     }
 }
 

@@ -8,4 +8,6 @@ mod fixtures;
 mod mutations;
 mod op_blocks;
 mod recorded_blocks;
+#[cfg(feature = "parallel")]
+mod threads;
 mod trie;
