@@ -20,6 +20,8 @@ SOLIDITY_SOURCES := $(shell find contracts/src contracts/foundry.toml contracts/
 
 FAULT ?= state-root
 MODE ?= bls
+WORKERS ?= 3
+NATIVE := mach_stateless/native,mach_stateless/parallel
 L2 ?= op-stack
 
 .PHONY: help
@@ -89,13 +91,14 @@ lint: setup
 	cd contracts && npm run --silent lint
 
 test-rust: setup
-	cargo test --release --locked --workspace --exclude mach_core --features mach_stateless/native,mach_stateless/parallel
+	cargo test --release --locked --workspace --exclude mach_core --features $(NATIVE)
 
 test-contracts: setup
 	cd contracts && npm run --silent test
 
+# Much of what the tests do is waiting for processes to start, to end and to be killed: more of them than cores.
 test-python: setup
-	$(BIN)/python -m pytest -m "not slow" --benchmark-disable
+	$(BIN)/python -m pytest -m "not slow" --benchmark-disable --numprocesses $(WORKERS) --dist loadfile
 
 # Each runner's own summary stands again at the end.
 test: setup
@@ -108,12 +111,12 @@ test: setup
 	grep -hE '^Ran [0-9]+ test suites|^test result: .* [1-9][0-9]* passed|^=+ .* (passed|failed).* =+$$' $(LOGS)/{contracts,rust,python}.log
 
 test-all: test geth
-	cargo test --release --locked -p mach_stateless --features mach_stateless/native -- --ignored
+	cargo test --release --locked --workspace --exclude mach_core --features $(NATIVE) --test stateless -- --ignored
 	$(BIN)/python -m pytest -m slow --benchmark-disable
 
 bench: setup
 	$(BIN)/python -m pytest tests/bench --benchmark-only
-	cargo bench --locked --workspace --exclude mach_core --features mach_stateless/native,mach_stateless/parallel
+	cargo bench --locked --workspace --exclude mach_core --features $(NATIVE)
 	$(MAKE) --no-print-directory bench-reexecution
 
 # Real blocks beside kona-executor and revm alone, and the memory that they take; a workspace of its own, whose versions

@@ -89,8 +89,8 @@ class LoadedAggregator:
 def build_load_client() -> Path:
     """The load client, built with what `make test-rust` builds, so that nothing is compiled twice."""
     command = (
-        "cargo build --release --locked --workspace --exclude mach_core --features mach_stateless/native "
-        "--example mach_load --message-format=json"
+        "cargo build --release --locked --workspace --exclude mach_core "
+        "--features mach_stateless/native,mach_stateless/parallel --example mach_load --message-format=json"
     )
     built = subprocess.run(command.split(), cwd=Path(__file__).parents[1], check=True, capture_output=True, text=True)
     artifacts = [json.loads(line) for line in built.stdout.splitlines()]

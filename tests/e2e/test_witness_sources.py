@@ -305,9 +305,9 @@ async def test_recorded_files_are_a_source(chain: Chain, tmp_path: Path) -> None
     folder = tmp_path / "recorded"
     folder.mkdir()
     for number in range(1, 5):
-        data = await chain.node.block_data(number)
-        parent = await chain.node.raw_header(number - 1)
-        inputs = BlockInputs(chain_config(chain.l2), parent, data.block, tuple(data.preimages), tuple(data.ancestors))
+        block, parent = await chain.node.raw_block(number), await chain.node.raw_header(number - 1)
+        witness = await chain.node.execution_witness(number)
+        inputs = BlockInputs(chain_config(chain.l2), parent, block, tuple(witness.preimages), tuple(witness.ancestors))
         write_block_file(folder / f"{number}.json{'.gz' if number % 2 else ''}", inputs)
 
     def closed(method: str, _params: list[Any], answer: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,8 @@ from mach.cli.verify import verify
 from mach.errors import ConfigurationError
 from mach.rollup import witness_files
 from mach.rollup.block_profile import MAX_BARS, profile_svg
-from mach.rollup.single_block import BlockReport, read_chain_config
+from mach.rollup.chain_config import read_chain_config
+from mach.rollup.single_block import BlockReport
 from mach.rollup.witness_files import WitnessFileError, chain_config_of_rollup, read_block_file, write_block_file
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -179,18 +180,18 @@ class TestChainConfig:
         for document in (self.CONFIG, {"config": self.CONFIG, "alloc": {}}):
             path = tmp_path / "config.json"
             path.write_text(json.dumps(document))
-            assert json.loads(read_chain_config(path)) == self.CONFIG
+            assert json.loads(read_chain_config(path, "--chain-config")) == self.CONFIG
 
     @needs_real_blocks
     def test_of_op_node(self, tmp_path: Path) -> None:
         rollup = json.loads(gzip.decompress(REAL[0].read_bytes()))["rollup_config"]
         path = tmp_path / "rollup.json"
         path.write_text(json.dumps(rollup))
-        assert json.loads(read_chain_config(path)) == chain_config_of_rollup(rollup)
+        assert json.loads(read_chain_config(path, "--chain-config")) == chain_config_of_rollup(rollup)
 
     @pytest.mark.parametrize("text", ["", "[]", "{}", '{"chainId": "1"}', '{"l2_chain_id": 1}'])
     def test_anything_else(self, text: str, tmp_path: Path) -> None:
         path = tmp_path / "config.json"
         path.write_text(text)
         with pytest.raises(ConfigurationError, match=r"config\.json"):
-            read_chain_config(path)
+            read_chain_config(path, "--chain-config")

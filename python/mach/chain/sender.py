@@ -65,6 +65,8 @@ _TRANSFER_GAS = 21_000
 
 _POLL_FIRST_S = 0.005
 _POLL_LAST_S = 1.0
+_LEAST_REQUEST_S = 0.5
+"""For the last request before a deadline: less would make a busy node look like one that is away."""
 
 
 class TransactionSender:
@@ -212,9 +214,9 @@ class TransactionSender:
         end, pause = time.monotonic() + deadline_s, _POLL_FIRST_S
         while True:
             away: L1UnavailableError | None = None
-            remaining = end - time.monotonic()
+            allowed_s = max(end - time.monotonic(), _LEAST_REQUEST_S)
             try:
-                receipt = await self._confirmed_receipt(transaction_hash, confirmations, max(remaining, 0.001))
+                receipt = await self._confirmed_receipt(transaction_hash, confirmations, allowed_s)
                 if receipt is not None:
                     if not receipt.succeeded:
                         raise await self.mined_revert(receipt)
