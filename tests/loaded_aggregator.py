@@ -81,9 +81,9 @@ class LoadedAggregator:
         keys = ("--keys", str(self._keys), "--rollup-chain-id", str(ROLLUP_CHAIN_ID))
         return await self.load(*keys, "--connections", str(connections), *arguments, deadline_s=deadline_s)
 
-    async def create(self, connections: int, seconds: int) -> dict[str, Any]:
-        """createTask for new alerts."""
-        return await self.load("--create", "--connections", str(connections), "--seconds", str(seconds))
+    async def create(self, connections: int, tasks: int) -> dict[str, Any]:
+        """createTask for so many new alerts."""
+        return await self.load("--create", "--connections", str(connections), "--tasks", str(tasks), "--seconds", "60")
 
 
 def build_load_client() -> Path:

@@ -30,8 +30,9 @@ log = structlog.get_logger()
 
 NEXT_BATCH_TIMEOUT_MS: Final = 250
 INDICES_AT_A_TIME: Final = 65_536
-LOGGED_ONE_BY_ONE: Final = 64
-"""A batch with more is told of in one line: at twenty thousand a second, lines would cost more than curves."""
+LOGGED_ONE_BY_ONE: Final = 8
+"""New signatures of a batch that are told of one by one; more of them go into one line: at twenty thousand a second,
+lines would cost more than curves."""
 
 
 class BatchRecorder:
@@ -160,8 +161,7 @@ class BatchRecorder:
                     task_index=task.task_index,
                     reference_block_number=task.reference_block,
                 )
-        count = len(batch.task_indices)
-        if count > LOGGED_ONE_BY_ONE:
+        if outcome.stored > LOGGED_ONE_BY_ONE:
             log.info("signatures.counted", count=outcome.stored, repeated=len(outcome.repeated), quorums=len(reached))
             return
         skipped = {*outcome.repeated, *outcome.not_stored}
