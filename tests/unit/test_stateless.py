@@ -161,6 +161,25 @@ def test_other_threads_run_meanwhile(real: BlockInputs) -> None:
         thread.join()
 
 
+@pytest.mark.parametrize("spoil", ["nothing", "a commitment", "the witness"])
+def test_two_threads_find_what_one_finds(recorded: BlockInputs, spoil: str) -> None:
+    if spoil == "a commitment":
+        header, *body = rlp.decode(recorded.block)
+        recorded = replace(recorded, block=rlp.encode([[*header[:3], bytes(32), *header[4:]], *body]))
+    elif spoil == "the witness":
+        recorded = replace(recorded, preimages=recorded.preimages[: len(recorded.preimages) // 2])
+    one, two = verify(recorded), verify(recorded, threads=2)
+    expected = {"nothing": "VALID", "a commitment": "INVALID", "the witness": "INCONCLUSIVE"}[spoil]
+    assert one.verdict == two.verdict == expected
+    for name in ("mismatches", "missing", "reason", "computed_header", "gas_used", "output_root"):
+        assert getattr(one, name) == getattr(two, name), name
+
+
+def test_threads_are_one_or_two(recorded: BlockInputs) -> None:
+    with pytest.raises(ValueError, match="threads is 3"):
+        verify(recorded, threads=3)
+
+
 def test_block_files_are_written_and_read_back(tmp_path: Path, recorded: BlockInputs) -> None:
     inputs = replace(recorded, block_hash=verify(recorded).block_hash)
     for name in ("block.json", "block.json.gz"):

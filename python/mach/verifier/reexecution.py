@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from mach._core import BlockVerification
     from mach.rollup.node import BlockData
 
+THREADS: Final = min(2, os.cpu_count() or 1)
+"""The second recovers senders and makes code ready ahead of the first."""
 NO_ROOT: Final = bytes(32)
 """The expected root of a block that cannot be executed at all: no block follows from its inputs."""
 
@@ -96,5 +99,6 @@ async def reexecute(
         block.preimages,
         block.ancestors,
         served_receipts,
+        threads=THREADS,
     )
     return Verdict(verification, time.perf_counter() - started, block.block, block.served_by)
