@@ -173,6 +173,7 @@ def test_from_signatures_to_sent_baseline(benchmark: BenchmarkFixture, bench: Be
     registry = OperatorRegistry(bench.w3, bench.chain.deployment)
     sender = TransactionSender(bench.w3, DEPLOYER, CHAIN_ID)
     manager = contract_at(bench.w3, "MachServiceManager", bench.chain.deployment.mach_service_manager)
+    sent: SignedTransaction | None = None
 
     def settled() -> tuple[tuple[AlertHeader, dict[bytes, bytes], Any], dict[str, Any]]:
         bench.run(bench.settlement.heads.poll())
@@ -181,20 +182,25 @@ def test_from_signatures_to_sent_baseline(benchmark: BenchmarkFixture, bench: Be
         return (header, signatures, operators), {}
 
     async def send(header: AlertHeader, signatures: dict[bytes, bytes], operators: Any) -> None:
+        nonlocal sent
         signed = await registry.non_signer_stakes_and_signature(operators, signatures)
         fields = tuple(getattr(header, name) for name in header.__slots__)
         data = bytes.fromhex(manager.encode_abi("confirmAlert", args=[fields, signed.to_struct()])[2:])
-        await sender.broadcast(await sender.prepare(str(manager.address), data))
+        sent = await sender.prepare(str(manager.address), data)
+        await sender.broadcast(sent)
 
     benchmark.pedantic(
         lambda header, signatures, operators: bench.run(send(header, signatures, operators)),
         setup=settled,
         rounds=ROUNDS,
     )
+    assert sent is not None
+    bench.run(sender.wait(sent.hash, 30))
 
 
 def test_a_turn_without_news(benchmark: BenchmarkFixture, bench: Bench) -> None:
     benchmark.group = "one turn of the head follower"
+    bench.run(bench.settle())
     assert benchmark(lambda: bench.run(bench.settlement.heads.poll())) is False
 
 

@@ -298,3 +298,32 @@ async def test_what_made_it_fail_may_stand_in_the_same_block(anvil: Anvil, clien
     assert (await sender.wait(all_of_it.hash, 10)).succeeded
     with pytest.raises(RevertedError, match="exceeds balance"):
         await sender.wait(once_more.hash, 10)
+
+
+async def test_a_transaction_that_the_node_forgot_is_replaced(anvil: Anvil, client: L1Client) -> None:
+    sender = sender_on(client, exclusive=True, replace_after_s=0.3)
+    await sender.send(Call(RECEIVER, b"", "pay", 1))
+    next_nonce = int(anvil.rpc("eth_getTransactionCount", DEPLOYER.address, "latest"), 16)
+    # Anvil queues what comes too early, and forgets to look at it again when the count moves without a transaction. It
+    # does the same, now and then, to one that comes just while the one before it is mined.
+    anvil.rpc("anvil_setNonce", DEPLOYER.address, hex(next_nonce - 1))
+    sending = asyncio.create_task(sender.send_all([Call(RECEIVER, b"", "pay", 1)] * 3))
+    while int(anvil.rpc("txpool_status")["queued"], 16) < 3:
+        assert not sending.done()
+        await asyncio.sleep(0.01)
+    anvil.rpc("anvil_setNonce", DEPLOYER.address, hex(next_nonce))
+    receipts = await asyncio.wait_for(sending, 20)
+    assert [receipt.succeeded for receipt in receipts] == [True] * 3
+    assert received(anvil) == 4
+
+
+async def test_a_replaced_transaction_that_is_mined_after_all_is_found(anvil: Anvil, client: L1Client) -> None:
+    sender = sender_on(client, replace_after_s=0.3, fee_cap_wei=2 * 10**9)
+    anvil.rpc("evm_setAutomine", False)
+    sending = asyncio.create_task(sender.send(Call(RECEIVER, b"", "pay", 1)))
+    # Mined only after a replacement was made, or refused for its fees: one of them, once.
+    await asyncio.sleep(1)
+    anvil.mine(1)
+    receipt = await asyncio.wait_for(sending, 20)
+    assert receipt.succeeded
+    assert received(anvil) == 1

@@ -10,6 +10,7 @@ limit asks the node nothing: the broadcast is the only request between a decisio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +66,8 @@ _TRANSFER_GAS = 21_000
 
 _POLL_FIRST_S = 0.005
 _POLL_LAST_S = 1.0
+_REPLACE_AFTER_S = 25.0
+"""Two slots: what should be next and is not mined by then was forgotten by the node, or pays too little."""
 _LEAST_REQUEST_S = 0.5
 """For the last request before a deadline: less would make a busy node look like one that is away."""
 
@@ -74,8 +77,9 @@ class TransactionSender:
 
     `fee_cap_wei` bounds the price per gas of everything it signs, `gas_margin` multiplies gas estimates, and
     `request_deadline_s` bounds each single request. `fees` is asked for the gas price. With `exclusive`, nonces are
-    counted in memory from the first use on, until `resync`. Safe to use from several tasks of one event loop; two
-    processes must not share an account.
+    counted in memory from the first use on, until `resync`. `send` and `send_all` replace what should be next and was
+    not mined for `replace_after_s`. Safe to use from several tasks of one event loop; two processes must not share an
+    account.
     """
 
     def __init__(
@@ -90,6 +94,7 @@ class TransactionSender:
         request_deadline_s: float = DEFAULT_DEADLINE_S,
         fees: FeeOracle | None = None,
         exclusive: bool = False,
+        replace_after_s: float = _REPLACE_AFTER_S,
     ) -> None:
         self.w3 = w3
         self.chain_id = chain_id
@@ -102,6 +107,7 @@ class TransactionSender:
         self._deadline_s = request_deadline_s
         self._fee_oracle = fees or FeeOracle(w3, request_deadline_s=request_deadline_s)
         self._exclusive = exclusive
+        self._replace_after_s = replace_after_s
         self._nonce_lock = asyncio.Lock()
 
     @property
@@ -157,7 +163,7 @@ class TransactionSender:
         For a process that takes the account over, or starts again.
         """
         async with self._nonce_lock:
-            pending = await self._pending_nonce()
+            pending = await self._nonce("pending")
             self.nonces.forget()
             self.nonces.observe(pending)
             for transaction in on_record:
@@ -267,7 +273,8 @@ class TransactionSender:
     async def send_all(self, calls: Sequence[Call], deadline_s: float = 120.0) -> list[Receipt]:
         """Sends calls that do not depend on each other, simulated together, mined in this order; their receipts.
 
-        Nothing is sent when one of them would revert. Errors name the call's label.
+        Nothing is sent when one of them would revert. A transaction that should be next and is not mined is sent again
+        with higher fees, under the same nonce, so that one of the two is mined. Errors name the call's label.
         """
         limits = await self._estimate(calls)
         max_fee, priority_fee = await self._fees()
@@ -283,7 +290,25 @@ class TransactionSender:
                 for unsent in transactions[index + 1 :]:
                     self.release(unsent)
                 raise
-        return list(await asyncio.gather(*(self.wait(transaction.hash, deadline_s) for transaction in transactions)))
+        return list(await asyncio.gather(*(self._wait_or_replace(one, deadline_s) for one in transactions)))
+
+    async def _wait_or_replace(self, transaction: SignedTransaction, deadline_s: float) -> Receipt:
+        end, sent = time.monotonic() + deadline_s, [transaction]
+        while True:
+            left_s = end - time.monotonic()
+            try:
+                return await self.wait(sent[-1].hash, min(left_s, self._replace_after_s))
+            except (TransactionTimeoutError, L1UnavailableError):
+                if left_s <= self._replace_after_s:
+                    raise
+            with contextlib.suppress(L1UnavailableError, FeeCapReachedError):
+                mined = await self.receipts([one.hash for one in sent])
+                if mined:
+                    sent.append(next(one for one in sent if one.hash in mined))
+                elif await self._nonce("latest") == transaction.nonce:
+                    sent.append(await self.replace(sent[-1]))
+                    # Refused, it leaves the nonce to the one before.
+                    await self.broadcast_all(sent[-1:], keep_nonces=True)
 
     async def _estimate(self, calls: Sequence[Call]) -> list[int]:
         return list(await asyncio.gather(*(self._estimate_one(call) for call in calls)))
@@ -334,11 +359,11 @@ class TransactionSender:
             return self.nonces.take(count)
         async with self._nonce_lock:
             if not (self._exclusive and self.nonces.known):
-                self.nonces.observe(await self._pending_nonce())
+                self.nonces.observe(await self._nonce("pending"))
             return self.nonces.take(count)
 
-    async def _pending_nonce(self) -> int:
-        asked: RpcCall[int] = RpcCall("eth_getTransactionCount", (self.address, "pending"), small_quantity)
+    async def _nonce(self, block: str) -> int:
+        asked: RpcCall[int] = RpcCall("eth_getTransactionCount", (self.address, block), small_quantity)
         return await ask(self.w3, asked, f"read the nonce of {self.address}", self._deadline_s)
 
     def _sign(self, call: Call, nonce: int, gas_limit: int, max_fee: int, priority_fee: int) -> SignedTransaction:
