@@ -38,6 +38,11 @@ use crate::{
     error::Error,
     transactions::{BadTransaction, Recovering, Transactions},
 };
+#[cfg(feature = "parallel")]
+use {
+    crate::ahead::{AheadEvm, Exchange},
+    alloy_op_evm::OpBlockExecutor,
+};
 
 /// What executing a block has produced.
 #[derive(Debug)]
@@ -80,6 +85,7 @@ pub(crate) fn execute(
     withdrawals: Option<&[Withdrawal]>,
     transactions: &Transactions<'_>,
     db: &mut WitnessDb<'_, '_>,
+    #[cfg(feature = "parallel")] exchange: Option<&Exchange>,
     root_after: RootAfter<'_>,
 ) -> Result<Execution, Stop> {
     let outcome = match (spec.stack(), transactions) {
@@ -92,9 +98,15 @@ pub(crate) fn execute(
             db,
             root_after,
         ),
-        (Stack::OpStack(rules), Transactions::OpStack(transactions)) => {
-            execute_op_stack(spec, rules, header, transactions, db)
-        }
+        (Stack::OpStack(rules), Transactions::OpStack(transactions)) => execute_op_stack(
+            spec,
+            rules,
+            header,
+            transactions,
+            db,
+            #[cfg(feature = "parallel")]
+            exchange,
+        ),
         _ => Err(Stop::Evidence(Error::Execution(
             "transactions of another chain".to_string(),
         ))),
@@ -140,7 +152,9 @@ fn execute_ethereum(
     let mut roots = Vec::new();
     let mut after_each = |changes: &BundleState| root_after(changes).map(|root| roots.push(root));
     let after_each: Option<AfterEach<'_>> = with_roots.then_some(&mut after_each);
-    let (mut result, changes) = run(&factory, env, context, transactions, db, after_each)?;
+    let evm = factory.evm_factory().create_evm(state_over(db), env);
+    let executor = factory.create_executor(evm, context);
+    let (mut result, changes) = run(executor, transactions, after_each)?;
     for (receipt, root) in result.receipts.iter_mut().zip(roots) {
         if let ReceiptEnvelope::Legacy(legacy) = receipt {
             legacy.receipt.status = Eip658Value::PostState(root);
@@ -155,6 +169,7 @@ fn execute_op_stack(
     header: &Header,
     transactions: &Recovering<'_, OpTxEnvelope>,
     db: &mut WitnessDb<'_, '_>,
+    #[cfg(feature = "parallel")] exchange: Option<&Exchange>,
 ) -> Result<Execution, Stop> {
     let forks = rules.forks();
     let da_footprint = if forks.is_jovian_active_at_timestamp(header.timestamp) {
@@ -182,7 +197,22 @@ fn execute_op_stack(
         parent_beacon_block_root: header.parent_beacon_block_root,
         extra_data: header.extra_data.clone(),
     };
-    let (mut result, changes) = run(&factory, env, context, transactions, db, None)?;
+    let evm = factory.evm_factory().create_evm(state_over(db), env);
+    #[cfg(feature = "parallel")]
+    let (mut result, changes) = match exchange {
+        Some(exchange) => {
+            let evm = AheadEvm::new(evm, exchange);
+            let receipts = OpAlloyReceiptBuilder::default();
+            run(
+                OpBlockExecutor::new(evm, context, forks.clone(), receipts),
+                transactions,
+                None,
+            )?
+        }
+        None => run(factory.create_executor(evm, context), transactions, None)?,
+    };
+    #[cfg(not(feature = "parallel"))]
+    let (mut result, changes) = run(factory.create_executor(evm, context), transactions, None)?;
     // From Regolith until Canyon a deposit's receipt carries its nonce, but the root leaves it out.
     if !forks.is_canyon_active_at_timestamp(header.timestamp) {
         for receipt in &mut result.receipts {
@@ -221,25 +251,26 @@ impl Execution {
 /// Told all changes so far after each transaction.
 type AfterEach<'a> = &'a mut dyn FnMut(&BundleState) -> Result<(), Error>;
 
-/// The one way through a block, whatever its chain.
-fn run<'a, F: BlockExecutorFactory>(
-    factory: &'a F,
-    env: EvmEnv<<F::EvmFactory as EvmFactory>::Spec, <F::EvmFactory as EvmFactory>::BlockEnv>,
-    context: F::ExecutionCtx<'a>,
-    transactions: &'a Recovering<'_, F::Transaction>,
-    db: &'a mut WitnessDb<'_, '_>,
-    mut after_each: Option<AfterEach<'_>>,
-) -> Result<(BlockExecutionResult<F::Receipt>, BundleState), Stop>
-where
-    &'a WithEncoded<Recovered<F::Transaction>>:
-        ExecutableTxParts<<F::EvmFactory as EvmFactory>::Tx, F::Transaction>,
-{
-    let state = State::builder()
+type BlockState<'a, 'd, 'w> = State<&'a mut WitnessDb<'d, 'w>>;
+
+/// The state of the parent with a cache over it that gathers changes.
+fn state_over<'a, 'd, 'w>(db: &'a mut WitnessDb<'d, 'w>) -> BlockState<'a, 'd, 'w> {
+    State::builder()
         .with_database(db)
         .with_bundle_update()
-        .build();
-    let evm = factory.evm_factory().create_evm(state, env);
-    let mut executor = factory.create_executor(evm, context);
+        .build()
+}
+
+/// The one way through a block, whatever its chain.
+fn run<'a, 'd: 'a, 'w: 'd, E, T: 'a>(
+    mut executor: E,
+    transactions: &'a Recovering<'_, T>,
+    mut after_each: Option<AfterEach<'_>>,
+) -> Result<(BlockExecutionResult<E::Receipt>, BundleState), Stop>
+where
+    E: BlockExecutor<Transaction = T, Evm: Evm<DB = BlockState<'a, 'd, 'w>>>,
+    &'a WithEncoded<Recovered<T>>: ExecutableTxParts<<E::Evm as Evm>::Tx, T>,
+{
     executor
         .apply_pre_execution_changes()
         .map_err(|error| Stop::Evidence(Error::Execution(error.to_string())))?;

@@ -15,6 +15,8 @@
 
 extern crate alloc;
 
+#[cfg(feature = "parallel")]
+mod ahead;
 mod ancestors;
 mod block;
 mod chain_spec;

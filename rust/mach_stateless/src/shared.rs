@@ -3,7 +3,8 @@
 use crate::{once::Once, transactions::Transactions, witness::Witness};
 #[cfg(feature = "parallel")]
 use {
-    crate::codes::Codes,
+    crate::{ahead, ancestors::Ancestors, codes::Codes, database::WitnessDb},
+    alloy_primitives::B256,
     core::sync::atomic::{AtomicBool, Ordering},
 };
 
@@ -15,12 +16,16 @@ pub(crate) struct Shared<'a> {
     #[cfg(feature = "parallel")]
     codes: Once<Codes<'a>>,
     #[cfg(feature = "parallel")]
+    exchange: ahead::Exchange,
+    #[cfg(feature = "parallel")]
     finished: AtomicBool,
 }
 
 impl<'a> Shared<'a> {
-    pub(crate) const fn new(transactions: Transactions<'a>, preimages: &'a [&'a [u8]]) -> Self {
+    pub(crate) fn new(transactions: Transactions<'a>, preimages: &'a [&'a [u8]]) -> Self {
         Self {
+            #[cfg(feature = "parallel")]
+            exchange: ahead::Exchange::new(transactions.len()),
             transactions,
             preimages,
             witness: Once::new(),
@@ -41,22 +46,51 @@ impl<'a> Shared<'a> {
         self.codes.get_or_init(|| Codes::of(self.witness()))
     }
 
-    /// Runs `first` on this thread while a second one works ahead of it.
+    /// Runs `first` on this thread while a second one works ahead of it on the state with this root.
     #[cfg(feature = "parallel")]
-    pub(crate) fn with_second_thread<R>(&self, first: impl FnOnce() -> R) -> R {
+    pub(crate) fn with_second_thread<R>(
+        &self,
+        parent_root: B256,
+        ancestors: &Ancestors,
+        first: impl FnOnce() -> R,
+    ) -> R {
         std::thread::scope(|scope| {
-            scope.spawn(|| self.work_ahead());
-            let result = first();
-            self.finished.store(true, Ordering::Relaxed);
-            result
+            scope.spawn(|| self.work_ahead(parent_root, ancestors));
+            let _finished = Finished(self);
+            first()
         })
     }
 
+    /// What the two threads tell each other about transactions.
     #[cfg(feature = "parallel")]
-    fn work_ahead(&self) {
+    pub(crate) const fn exchange(&self) -> &ahead::Exchange {
+        &self.exchange
+    }
+
+    #[cfg(feature = "parallel")]
+    fn work_ahead(&self, parent_root: B256, ancestors: &Ancestors) {
         let finished = || self.finished.load(Ordering::Relaxed);
         // A bad transaction is for the first thread to find.
         let _ = self.transactions.recover_all(finished);
-        self.codes().analyse_all(finished);
+        self.codes()
+            .analyse_all(|| finished() || self.exchange.has_started());
+        let Transactions::OpStack(transactions) = &self.transactions else {
+            return;
+        };
+        if let Ok(db) = WitnessDb::open(parent_root, self.witness(), ancestors) {
+            ahead::work(&self.exchange, transactions, db.with_codes(self.codes()));
+        }
+    }
+}
+
+/// Ends the second thread's work, also when the first panics.
+#[cfg(feature = "parallel")]
+struct Finished<'s, 'a>(&'s Shared<'a>);
+
+#[cfg(feature = "parallel")]
+impl Drop for Finished<'_, '_> {
+    fn drop(&mut self) {
+        self.0.finished.store(true, Ordering::Relaxed);
+        self.0.exchange.finish();
     }
 }

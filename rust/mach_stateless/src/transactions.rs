@@ -57,6 +57,15 @@ impl<'a> Transactions<'a> {
         }
     }
 
+    /// The number of transactions.
+    #[cfg(feature = "parallel")]
+    pub(crate) const fn len(&self) -> usize {
+        match self {
+            Self::Ethereum(transactions) => transactions.len(),
+            Self::OpStack(transactions) => transactions.len(),
+        }
+    }
+
     /// Recovers every sender until `stop` says that none is wanted any more; the first transaction that is bad.
     pub(crate) fn recover_all(&self, stop: impl Fn() -> bool) -> Result<(), BadTransaction> {
         match self {
@@ -84,16 +93,21 @@ impl<'a, T> Recovering<'a, T> {
     pub(crate) fn iter(
         &self,
     ) -> impl Iterator<Item = Result<&WithEncoded<Recovered<T>>, BadTransaction>> {
-        let cells = self.raw.iter().zip(&self.outcomes).enumerate();
-        cells.map(|(index, (raw, outcome))| {
-            outcome
-                .get_or_init(|| (self.recover)(raw))
-                .as_ref()
-                .map_err(|reason| BadTransaction {
-                    index,
-                    reason: reason.clone(),
-                })
-        })
+        (0..self.len()).filter_map(|index| self.get(index))
+    }
+
+    /// One of the transactions, if there are so many.
+    pub(crate) fn get(
+        &self,
+        index: usize,
+    ) -> Option<Result<&WithEncoded<Recovered<T>>, BadTransaction>> {
+        let outcome = self.outcomes.get(index)?;
+        let raw = self.raw.get(index)?;
+        let outcome = outcome.get_or_init(|| (self.recover)(raw)).as_ref();
+        Some(outcome.map_err(|reason| BadTransaction {
+            index,
+            reason: reason.clone(),
+        }))
     }
 
     fn recover_all(&self, stop: impl Fn() -> bool) -> Result<(), BadTransaction> {

@@ -60,8 +60,8 @@ pub fn verify_block(input: &BlockInput<'_>) -> BlockVerification {
     judge(input, Threads::One).0
 }
 
-/// As [`verify_block`], with a second thread that recovers senders and makes codes ready ahead of this one. The result is
-/// the same but for its timings.
+/// As [`verify_block`], with a second thread that works ahead of this one: it recovers senders, makes codes ready and, on
+/// the OP Stack, executes transactions before it is their turn. The result is the same but for its timings.
 #[cfg(feature = "parallel")]
 pub fn verify_block_on_two_threads(input: &BlockInput<'_>) -> BlockVerification {
     judge(input, Threads::Two).0
@@ -158,9 +158,9 @@ fn verify(
     match threads {
         Threads::One => job.check_and_execute(verification, notes, changes),
         #[cfg(feature = "parallel")]
-        Threads::Two => {
-            shared.with_second_thread(|| job.check_and_execute(verification, notes, changes))
-        }
+        Threads::Two => shared.with_second_thread(job.parent.state_root, &ancestors, || {
+            job.check_and_execute(verification, notes, changes)
+        }),
     }
 }
 
@@ -225,6 +225,8 @@ impl Job<'_, '_> {
                 block.withdrawals.as_deref(),
                 &shared.transactions,
                 &mut db,
+                #[cfg(feature = "parallel")]
+                (threads == Threads::Two).then(|| shared.exchange()),
                 &|changes| WitnessDb::open(parent.state_root, witness, ancestors)?.apply(changes),
             );
             (db, executed)
@@ -236,6 +238,10 @@ impl Job<'_, '_> {
         }
         let (mut db, executed) = executed?;
         verification.timings.execute = watch.lap();
+        #[cfg(feature = "parallel")]
+        {
+            verification.timings.found_ahead = shared.exchange().right();
+        }
         let execution = match executed {
             Ok(execution) => execution,
             Err(Stop::Evidence(error)) => return Err(error),

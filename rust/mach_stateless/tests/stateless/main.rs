@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)] // What fails in a helper of a test fails the test.
 
+#[cfg(feature = "parallel")]
+mod ahead;
 mod any_bytes;
 mod ethereum_rules;
 mod fixtures;
