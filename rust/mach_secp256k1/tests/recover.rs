@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
-use k256::elliptic_curve::PrimeField;
+use k256::elliptic_curve::{Field, PrimeField};
 use k256::elliptic_curve::ops::Reduce;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use k256::{ProjectivePoint, Scalar, U256};
@@ -210,7 +210,7 @@ fn small_and_special_multipliers_recover_as_alone() {
         special.extend([Scalar::from(number), -Scalar::from(number)]);
     }
     for power in [127, 128, 129, 130, 255] {
-        let power = Scalar::from(2_u64).pow_vartime(&[power, 0, 0, 0]);
+        let power = Scalar::from(2_u64).pow_vartime([power, 0, 0, 0]);
         special.extend([power, -power, power - Scalar::ONE, power * lambda]);
     }
     let mut signatures = Vec::new();
