@@ -171,7 +171,7 @@ mod tests {
             return;
         };
         let scalar = |bytes: [u8; 32]| <Scalar as Reduce<U256>>::reduce_bytes(&bytes.into());
-        let encoded = |scalar| {
+        let encoded = |scalar: Scalar| {
             let point = (ProjectivePoint::GENERATOR * scalar).to_affine();
             let encoded = point.to_encoded_point(false);
             *encoded.as_bytes()[1..].first_chunk::<64>().unwrap()
