@@ -119,9 +119,9 @@ impl EightMultipliers {
         for (lane, multipliers) in multipliers.iter().take(LANES).enumerate() {
             if let Some(Multipliers { generator, nonce }) = multipliers {
                 all.generator
-                    .set(lane, words(generator), false, GENERATOR_BITS);
+                    .set::<GENERATOR_BITS>(lane, words(generator), false);
                 for (digits, half) in all.nonce.iter_mut().zip(halves(words(nonce))) {
-                    digits.set(lane, wide::from(half.size), half.negative, NONCE_BITS);
+                    digits.set::<NONCE_BITS>(lane, wide::from(half.size), half.negative);
                 }
             }
         }
@@ -137,15 +137,22 @@ impl<const N: usize> Digits<N> {
         }
     }
 
-    /// Digits from -2^(bits - 1) to 2^(bits - 1) of the number, or of its negative.
-    fn set(&mut self, lane: usize, mut number: U256, negated: bool, bits: u32) {
+    /// Digits from -2^(BITS - 1) to 2^(BITS - 1) of the number, or of its negative.
+    fn set<const BITS: u32>(&mut self, lane: usize, [a, b, c, d]: U256, negated: bool) {
+        // Zeros above, for digits that reach beyond.
+        let words = [a, b, c, d, 0, 0];
         let mut carry = 0;
-        for (sizes, negative) in self.sizes.iter_mut().zip(&mut self.negative) {
-            let digit = (number[0] as u16 & ((1 << bits) - 1)) + carry;
-            number = wide::shifted_right(number, bits);
-            carry = u16::from(digit >= 1 << (bits - 1));
-            sizes[lane] = if carry == 1 { (1 << bits) - digit } else { digit };
-            *negative |= u8::from(negated ^ (carry == 1)) << lane;
+        for (i, sizes) in self.sizes.iter_mut().enumerate() {
+            let (word, shift) = (i * BITS as usize / 64, i * BITS as usize % 64);
+            let pair = u128::from(words[word]) | u128::from(words[word + 1]) << 64;
+            let digit = ((pair >> shift) as u16 & ((1 << BITS) - 1)) + carry;
+            carry = u16::from(digit >= 1 << (BITS - 1));
+            sizes[lane] = if carry == 1 {
+                (1 << BITS) - digit
+            } else {
+                digit
+            };
+            self.negative[i] |= u8::from(negated ^ (carry == 1)) << lane;
         }
     }
 }
@@ -183,4 +190,124 @@ fn words(scalar: &Scalar) -> U256 {
         *word = u64::from_be_bytes(*chunk);
     }
     words
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The cube root of one modulo n that goes with β.
+    pub(crate) fn lambda() -> Scalar {
+        scalar(&[
+            0xdf02_967c_1b23_bd72,
+            0x122e_22ea_2081_6678,
+            0xa526_1c02_8812_645a,
+            0x5363_ad4c_c05c_30e0,
+        ])
+    }
+
+    fn scalar(words: &U256) -> Scalar {
+        words.iter().rev().fold(Scalar::ZERO, |number, word| {
+            (0..64).fold(number, |number, _| number + number) + Scalar::from(*word)
+        })
+    }
+
+    fn signed(size: u128, negative: bool) -> Scalar {
+        let size = scalar(&wide::from(size));
+        if negative { -size } else { size }
+    }
+
+    fn value<const N: usize>(digits: &Digits<N>, lane: usize, bits: u32) -> Scalar {
+        (0..N).rev().fold(Scalar::ZERO, |value, i| {
+            let size = digits.sizes[i][lane];
+            assert!(size <= 1 << (bits - 1));
+            (0..bits).fold(value, |value, _| value + value)
+                + signed(size.into(), digits.negative[i] >> lane & 1 == 1)
+        })
+    }
+
+    fn check(generator: Scalar, nonce: Scalar) {
+        let [first, second] = halves(words(&nonce)).map(|half| signed(half.size, half.negative));
+        assert_eq!(first + second * lambda(), nonce);
+        let multipliers: Vec<_> = (0..3)
+            .map(|lane| (lane != 1).then_some(Multipliers { generator, nonce }))
+            .collect();
+        let all = EightMultipliers::new(&multipliers);
+        for lane in [0, 2] {
+            assert_eq!(value(&all.generator, lane, GENERATOR_BITS), generator);
+            let [first_digits, second_digits] = &all.nonce;
+            assert_eq!(value(first_digits, lane, NONCE_BITS), first);
+            assert_eq!(value(second_digits, lane, NONCE_BITS), second);
+        }
+        assert_eq!(value(&all.generator, 1, GENERATOR_BITS), Scalar::ZERO);
+    }
+
+    #[test]
+    fn lambda_is_a_cube_root_of_one() {
+        assert_eq!(lambda() * lambda() + lambda() + Scalar::ONE, Scalar::ZERO);
+        // The short vectors are in the lattice.
+        let a2 = scalar(&[A2_LOW as u64, (A2_LOW >> 64) as u64, 1, 0]);
+        assert_eq!(signed(A1, false), signed(MINUS_B1, false) * lambda());
+        assert_eq!(a2, -signed(B2, false) * lambda());
+    }
+
+    #[test]
+    fn multipliers_at_the_edges_are_split_into_digits() {
+        let half = Scalar::from(2_u64).invert().unwrap();
+        let mut edges = vec![Scalar::ZERO, lambda(), half, half * lambda()];
+        for power in 0..256 {
+            let power = (0..power).fold(Scalar::ONE, |power, _| power + power);
+            edges.extend([
+                power,
+                power - Scalar::ONE,
+                power * lambda(),
+                power + lambda(),
+            ]);
+        }
+        // The corners of what is nearest to a vector of the lattice.
+        for (a, b) in [(A1, MINUS_B1), (A2_LOW, B2)] {
+            edges.push((signed(a, false) - signed(b, false) * lambda()) * half);
+            edges.push((signed(a, false) + signed(b, false) * lambda()) * half);
+        }
+        for edge in edges {
+            for near in [edge, edge + Scalar::ONE, edge - Scalar::ONE] {
+                check(near, near);
+                check(near, -near);
+            }
+        }
+    }
+
+    #[test]
+    fn signatures_out_of_range_have_no_multipliers() {
+        let order = (-Scalar::ONE).to_bytes();
+        let mut bytes: [u8; 32] = order.into();
+        bytes[31] += 1;
+        let signed = |r, s| Signed {
+            digest: [1; 32],
+            r,
+            s,
+            odd_y: false,
+        };
+        let batch = [
+            signed([1; 32], [2; 32]),
+            signed([0; 32], [2; 32]),
+            signed([1; 32], [0; 32]),
+            signed(bytes, [2; 32]),
+            signed([1; 32], bytes),
+            signed([0xff; 32], [2; 32]),
+            signed(order.into(), order.into()),
+        ];
+        let found: Vec<bool> = multipliers(&batch).iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, false, false, false, false, false, true]);
+        let last = multipliers(&batch).pop().flatten().unwrap();
+        assert_eq!(last.nonce, Scalar::ONE);
+    }
+
+    proptest! {
+        #[test]
+        fn multipliers_are_split_into_digits(generator in any::<U256>(), nonce in any::<U256>()) {
+            check(scalar(&generator), scalar(&nonce));
+        }
+    }
 }

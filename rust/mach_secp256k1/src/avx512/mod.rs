@@ -1,5 +1,6 @@
 //! AVX-512 IFMA: eight signatures at a time, chosen at run time where the processor has it.
 
+mod columns;
 mod field;
 mod generator_table;
 mod lanes;
@@ -8,10 +9,10 @@ mod point;
 mod powers;
 
 use field::{FieldX8, Mask8};
-use generator_table::{GeneratorTable, LOWER_DIGITS, TABLE};
+use generator_table::{GeneratorTable, LOWER_DIGITS};
 use lanes::LANES;
 use nonce_table::{Base, NonceTable};
-use point::{AffineX8, PointX8};
+use point::{AffineX8, PointX8, on_curve};
 
 use crate::Signed;
 use crate::scalars::{
@@ -83,7 +84,7 @@ fn in_range(multipliers: &[Option<Multipliers>]) -> Mask8 {
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn combination(multipliers: &EightMultipliers, nonce: &AffineX8) -> PointX8 {
     let table = NonceTable::new(nonce);
-    let generators = &*TABLE;
+    let generators = GeneratorTable::get();
     let mut sum = PointX8::infinity();
     for i in (0..NONCE_DIGITS).rev() {
         if i + 1 < NONCE_DIGITS {
@@ -142,8 +143,9 @@ fn affine(points: &[PointX8], good: &[Mask8]) -> Vec<Option<[u8; 64]>> {
         };
         // A wrong key would be worse than none. A result off the curve is the mark of a mistake in nearly any of the
         // steps above, and looking for it takes far less than a hundredth of the time.
-        let good = good & !at_infinity & point.on_curve();
-        let (x, y) = (point.x.to_bytes(), point.y.to_bytes());
+        let [x, y] = point.coordinates();
+        let good = good & !at_infinity & on_curve(&x, &y);
+        let (x, y) = (x.to_bytes(), y.to_bytes());
         for lane in 0..LANES {
             let mut key = [0; 64];
             key[..32].copy_from_slice(&x[lane]);
@@ -152,4 +154,45 @@ fn affine(points: &[PointX8], good: &[Mask8]) -> Vec<Option<[u8; 64]>> {
         }
     }
     keys
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k256::elliptic_curve::ops::Reduce;
+    use k256::elliptic_curve::sec1::ToEncodedPoint;
+    use k256::{ProjectivePoint, Scalar, U256};
+
+    /// Here the bounds of field elements are checked at every step, also in optimized builds.
+    #[test]
+    fn keys_are_those_that_signed() {
+        let Some(avx512) = Avx512::detect() else {
+            eprintln!("skipped: this processor has no AVX-512 IFMA");
+            return;
+        };
+        let scalar = |bytes: [u8; 32]| <Scalar as Reduce<U256>>::reduce_bytes(&bytes.into());
+        let encoded = |scalar: Scalar| {
+            let point = (ProjectivePoint::GENERATOR * scalar).to_affine();
+            let encoded = point.to_encoded_point(false);
+            *encoded.as_bytes()[1..].first_chunk::<64>().unwrap()
+        };
+        let mut signatures = Vec::new();
+        let mut keys = Vec::new();
+        for number in 0..35 {
+            let [key, digest, k] = [0, 1, 2].map(|i| mach_keccak::keccak256(&[number, i]));
+            let (key, k) = (scalar(key), scalar(k));
+            let nonce = encoded(k);
+            let r = scalar(*nonce.first_chunk().unwrap());
+            // SEC 1, section 4.1.3.
+            let s = (scalar(digest) + r * key) * k.invert().unwrap();
+            signatures.push(Signed {
+                digest,
+                r: r.to_bytes().into(),
+                s: s.to_bytes().into(),
+                odd_y: nonce[63] % 2 == 1,
+            });
+            keys.push(Some(encoded(key)));
+        }
+        assert_eq!(avx512.recover_keys(&signatures), keys);
+    }
 }
