@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mach.rollup.node import BlockData
 
 THREADS: Final = min(2, os.cpu_count() or 1)
-"""The second recovers senders and makes code ready ahead of the first."""
+"""The second recovers senders ahead of the first, makes code ready, and executes transactions that are not yet due."""
 NO_ROOT: Final = bytes(32)
 """The expected root of a block that cannot be executed at all: no block follows from its inputs."""
 

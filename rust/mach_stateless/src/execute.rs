@@ -36,7 +36,7 @@ use crate::{
     da_footprint::da_footprint,
     database::WitnessDb,
     error::Error,
-    transactions::{BadTransaction, Recovering, Transactions},
+    transactions::{BadTransaction, ChainTransaction, Recovering, Transactions},
 };
 #[cfg(feature = "parallel")]
 use {
@@ -262,7 +262,7 @@ fn state_over<'a, 'd, 'w>(db: &'a mut WitnessDb<'d, 'w>) -> BlockState<'a, 'd, '
 }
 
 /// The one way through a block, whatever its chain.
-fn run<'a, 'd: 'a, 'w: 'd, E, T: 'a>(
+fn run<'a, 'd: 'a, 'w: 'd, E, T: ChainTransaction + 'a>(
     mut executor: E,
     transactions: &'a Recovering<'_, T>,
     mut after_each: Option<AfterEach<'_>>,

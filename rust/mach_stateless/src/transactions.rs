@@ -10,8 +10,11 @@ use alloy_consensus::{
     EthereumTxEnvelope, TxEip4844, TxEnvelope,
     transaction::{Recovered, SignerRecoverable},
 };
-use alloy_eips::{Decodable2718, Encodable2718, eip2718::WithEncoded};
-use alloy_primitives::Bytes;
+use alloy_eips::{
+    Decodable2718, Encodable2718,
+    eip2718::{Eip2718Error, WithEncoded},
+};
+use alloy_primitives::{Address, Bytes};
 use op_alloy::consensus::OpTxEnvelope;
 
 use crate::{
@@ -19,6 +22,15 @@ use crate::{
     chain_spec::{ChainSpec, Stack},
     once::Once,
 };
+#[cfg(feature = "native")]
+use {
+    alloy_primitives::{B256, Signature},
+    mach_secp256k1::Signed,
+};
+
+/// Enough for the recovery of many at once, and few enough that the first are soon there.
+#[cfg(feature = "native")]
+const TOGETHER: usize = 32;
 
 /// A block's transactions, of the types that its chain knows.
 pub(crate) enum Transactions<'a> {
@@ -35,10 +47,10 @@ pub(crate) struct BadTransaction {
 
 type Outcome<T> = Result<WithEncoded<Recovered<T>>, String>;
 
-/// Transactions of one type, each read, and its sender recovered, when it is first asked for.
+/// Transactions of one type, each read, and its sender recovered, when it is first asked for, or together with others.
 pub(crate) struct Recovering<'a, T> {
     raw: &'a [RawTransaction<'a>],
-    recover: fn(&RawTransaction<'_>) -> Outcome<T>,
+    types: &'static [u8],
     outcomes: Vec<Once<Outcome<T>>>,
 }
 
@@ -46,14 +58,8 @@ impl<'a> Transactions<'a> {
     pub(crate) fn new(spec: &ChainSpec, raw: &'a [RawTransaction<'a>]) -> Self {
         // EIP-2930, EIP-1559, EIP-4844, EIP-7702; on the OP Stack deposits, but no blobs.
         match spec.stack() {
-            // The envelope without sidecars: with them a blob transaction travels, but is in no block.
-            Stack::Ethereum(_) => Self::Ethereum(Recovering::new(raw, |raw| {
-                recover::<EthereumTxEnvelope<TxEip4844>>(raw, &[1, 2, 3, 4])
-                    .map(|transaction| transaction.map(|recovered| recovered.map(Into::into)))
-            })),
-            Stack::OpStack(_) => {
-                Self::OpStack(Recovering::new(raw, |raw| recover(raw, &[1, 2, 4, 0x7e])))
-            }
+            Stack::Ethereum(_) => Self::Ethereum(Recovering::new(raw, &[1, 2, 3, 4])),
+            Stack::OpStack(_) => Self::OpStack(Recovering::new(raw, &[1, 2, 4, 0x7e])),
         }
     }
 
@@ -75,11 +81,11 @@ impl<'a> Transactions<'a> {
     }
 }
 
-impl<'a, T> Recovering<'a, T> {
-    fn new(raw: &'a [RawTransaction<'a>], recover: fn(&RawTransaction<'_>) -> Outcome<T>) -> Self {
+impl<'a, T: ChainTransaction> Recovering<'a, T> {
+    fn new(raw: &'a [RawTransaction<'a>], types: &'static [u8]) -> Self {
         Self {
             raw,
-            recover,
+            types,
             outcomes: raw.iter().map(|_| Once::new()).collect(),
         }
     }
@@ -103,7 +109,7 @@ impl<'a, T> Recovering<'a, T> {
     ) -> Option<Result<&WithEncoded<Recovered<T>>, BadTransaction>> {
         let outcome = self.outcomes.get(index)?;
         let raw = self.raw.get(index)?;
-        let outcome = outcome.get_or_init(|| (self.recover)(raw)).as_ref();
+        let outcome = outcome.get_or_init(|| self.read(raw)?.recover()).as_ref();
         Some(outcome.map_err(|reason| BadTransaction {
             index,
             reason: reason.clone(),
@@ -111,34 +117,143 @@ impl<'a, T> Recovering<'a, T> {
     }
 
     fn recover_all(&self, stop: impl Fn() -> bool) -> Result<(), BadTransaction> {
+        #[cfg(feature = "native")]
+        for (raw, outcomes) in self
+            .raw
+            .chunks(TOGETHER)
+            .zip(self.outcomes.chunks(TOGETHER))
+        {
+            if stop() {
+                return Ok(());
+            }
+            self.recover_together(raw, outcomes);
+        }
         self.iter()
             .take_while(|_| !stop())
             .try_for_each(|transaction| transaction.map(drop))
     }
+
+    /// Recovers the senders of those that nobody has asked for yet, as far as that can be done together.
+    #[cfg(feature = "native")]
+    fn recover_together(&self, raw: &[RawTransaction<'_>], outcomes: &[Once<Outcome<T>>]) {
+        let open = raw.iter().zip(outcomes);
+        let open = open.filter(|(_, outcome)| outcome.get().is_none());
+        let (mut read, mut signed) = (Vec::new(), Vec::new());
+        for (raw, outcome) in open {
+            let Ok(transaction) = self.read(raw) else {
+                continue;
+            };
+            if let Some(one) = transaction.transaction.signed() {
+                signed.push(one);
+                read.push((transaction, outcome));
+            }
+        }
+        let senders = mach_secp256k1::recover_addresses(&signed);
+        for ((transaction, outcome), sender) in read.into_iter().zip(senders) {
+            // What is not told is left to whoever asks.
+            if let Some(sender) = sender {
+                // Somebody may have been faster.
+                let _ = outcome.set(Ok(transaction.sent_by(sender.into())));
+            }
+        }
+    }
+
+    /// Reads a transaction of one of the types.
+    fn read(&self, raw: &RawTransaction<'_>) -> Result<Read<T>, String> {
+        let known = match raw.encoded.first() {
+            Some(first) if raw.typed => self.types.contains(first),
+            first => first.is_some(),
+        };
+        if !known {
+            return Err("of a type that the chain does not know".to_string());
+        }
+        let encoded = Bytes::copy_from_slice(raw.encoded);
+        let mut rest = raw.encoded;
+        let transaction =
+            T::decode_in_block(&mut rest).map_err(|error| format!("undecodable: {error}"))?;
+        if !rest.is_empty() || transaction.encoded_2718() != encoded {
+            return Err("undecodable: not the canonical encoding".to_string());
+        }
+        Ok(Read {
+            encoded,
+            transaction,
+        })
+    }
 }
 
-fn recover<T: Decodable2718 + SignerRecoverable + Encodable2718>(
-    raw: &RawTransaction<'_>,
-    types: &[u8],
-) -> Outcome<T> {
-    let known = match raw.encoded.first() {
-        Some(first) if raw.typed => types.contains(first),
-        first => first.is_some(),
-    };
-    if !known {
-        return Err("of a type that the chain does not know".to_string());
+/// A transaction whose sender is not known yet.
+struct Read<T> {
+    encoded: Bytes,
+    transaction: T,
+}
+
+impl<T: ChainTransaction> Read<T> {
+    fn recover(self) -> Outcome<T> {
+        let sender = self
+            .transaction
+            .recover_signer()
+            .map_err(|error| format!("no sender: {error}"))?;
+        Ok(self.sent_by(sender))
     }
-    let encoded = Bytes::copy_from_slice(raw.encoded);
-    let mut rest = raw.encoded;
-    let transaction = T::decode_2718(&mut rest).map_err(|error| format!("undecodable: {error}"))?;
-    if !rest.is_empty() || transaction.encoded_2718() != encoded {
-        return Err("undecodable: not the canonical encoding".to_string());
+
+    fn sent_by(self, sender: Address) -> WithEncoded<Recovered<T>> {
+        WithEncoded::new(
+            self.encoded,
+            Recovered::new_unchecked(self.transaction, sender),
+        )
     }
-    let sender = transaction
-        .recover_signer()
-        .map_err(|error| format!("no sender: {error}"))?;
-    Ok(WithEncoded::new(
-        encoded,
-        Recovered::new_unchecked(transaction, sender),
-    ))
+}
+
+/// A transaction of any chain.
+pub(crate) trait ChainTransaction: Encodable2718 + SignerRecoverable {
+    /// Reads one as it stands in a block.
+    fn decode_in_block(encoded: &mut &[u8]) -> Result<Self, Eip2718Error>
+    where
+        Self: Sized;
+
+    /// Its signature with what it signs; `None` where it bears none that can be recovered together with others.
+    #[cfg(feature = "native")]
+    fn signed(&self) -> Option<Signed>;
+}
+
+impl ChainTransaction for TxEnvelope {
+    fn decode_in_block(encoded: &mut &[u8]) -> Result<Self, Eip2718Error> {
+        // The envelope without sidecars: with them a blob transaction travels, but is in no block.
+        EthereumTxEnvelope::<TxEip4844>::decode_2718(encoded).map(Into::into)
+    }
+
+    #[cfg(feature = "native")]
+    fn signed(&self) -> Option<Signed> {
+        signed(self.signature(), self.signature_hash())
+    }
+}
+
+impl ChainTransaction for OpTxEnvelope {
+    fn decode_in_block(encoded: &mut &[u8]) -> Result<Self, Eip2718Error> {
+        Self::decode_2718(encoded)
+    }
+
+    #[cfg(feature = "native")]
+    fn signed(&self) -> Option<Signed> {
+        let digest = match self {
+            Self::Legacy(transaction) => transaction.signature_hash(),
+            Self::Eip2930(transaction) => transaction.signature_hash(),
+            Self::Eip1559(transaction) => transaction.signature_hash(),
+            Self::Eip7702(transaction) => transaction.signature_hash(),
+            _ => return None,
+        };
+        signed(self.signature()?, digest)
+    }
+}
+
+#[cfg(feature = "native")]
+fn signed(signature: &Signature, digest: B256) -> Option<Signed> {
+    // EIP-2: the other half of the values is for the recovery of a single one to refuse.
+    let low = signature.normalize_s().is_none();
+    low.then(|| Signed {
+        digest: digest.0,
+        r: signature.r().to_be_bytes(),
+        s: signature.s().to_be_bytes(),
+        odd_y: signature.v(),
+    })
 }
