@@ -144,7 +144,11 @@ impl<const N: usize> Digits<N> {
             let digit = (number[0] as u16 & ((1 << bits) - 1)) + carry;
             number = wide::shifted_right(number, bits);
             carry = u16::from(digit >= 1 << (bits - 1));
-            sizes[lane] = if carry == 1 { (1 << bits) - digit } else { digit };
+            sizes[lane] = if carry == 1 {
+                (1 << bits) - digit
+            } else {
+                digit
+            };
             *negative |= u8::from(negated ^ (carry == 1)) << lane;
         }
     }

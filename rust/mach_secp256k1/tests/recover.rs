@@ -2,9 +2,9 @@
 
 #![allow(clippy::unwrap_used)]
 
-use k256::elliptic_curve::{Field, PrimeField};
 use k256::elliptic_curve::ops::Reduce;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
+use k256::elliptic_curve::{Field, PrimeField};
 use k256::{ProjectivePoint, Scalar, U256};
 use mach_keccak::keccak256;
 use mach_secp256k1::{Signed, recover_addresses, recovers_eight_at_once};
@@ -118,7 +118,13 @@ fn honest_signatures_recover_as_alone() {
     }
     let signatures: Vec<Signed> = (0..20_000).map(honest).collect();
     for odd in [false, true] {
-        assert!(signatures.iter().filter(|signed| signed.odd_y == odd).count() > 9_000);
+        assert!(
+            signatures
+                .iter()
+                .filter(|signed| signed.odd_y == odd)
+                .count()
+                > 9_000
+        );
     }
     compare(signatures);
 }
@@ -185,11 +191,28 @@ fn numbers_at_the_edges_recover_as_alone() {
     for edge in edges {
         for odd_y in [false, true] {
             signatures.extend([
-                Signed { r: edge, odd_y, ..model },
-                Signed { s: edge, odd_y, ..model },
-                Signed { digest: edge, odd_y, ..model },
+                Signed {
+                    r: edge,
+                    odd_y,
+                    ..model
+                },
+                Signed {
+                    s: edge,
+                    odd_y,
+                    ..model
+                },
+                Signed {
+                    digest: edge,
+                    odd_y,
+                    ..model
+                },
             ]);
-            signatures.extend(edges.map(|s| Signed { digest: edge, r: small(1), s, odd_y }));
+            signatures.extend(edges.map(|s| Signed {
+                digest: edge,
+                r: small(1),
+                s,
+                odd_y,
+            }));
         }
     }
     assert_eq!(recover_addresses(&signatures)[0], None);
@@ -215,7 +238,14 @@ fn small_and_special_multipliers_recover_as_alone() {
     }
     let mut signatures = Vec::new();
     // R = ±G and ±λG meet the tables' own points in the sums.
-    for k in [Scalar::ONE, -Scalar::ONE, lambda, -lambda, Scalar::from(2_u64), scalar(bytes("k", 0))] {
+    for k in [
+        Scalar::ONE,
+        -Scalar::ONE,
+        lambda,
+        -lambda,
+        Scalar::from(2_u64),
+        scalar(bytes("k", 0)),
+    ] {
         for generator in &special {
             signatures.extend(special.iter().map(|nonce| made_of(k, *generator, *nonce)));
         }
@@ -237,5 +267,11 @@ fn the_point_at_infinity_is_no_key() {
     assert_eq!(recover_addresses(&at_infinity), [None; 64]);
     compare(at_infinity.clone());
     // One such lane leaves the others alone.
-    compare(at_infinity.into_iter().zip((0..64).map(honest)).flat_map(<[_; 2]>::from).collect());
+    compare(
+        at_infinity
+            .into_iter()
+            .zip((0..64).map(honest))
+            .flat_map(<[_; 2]>::from)
+            .collect(),
+    );
 }

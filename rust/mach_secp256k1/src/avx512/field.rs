@@ -11,23 +11,11 @@
 
 use core::arch::x86_64::*;
 
+use super::columns::{
+    Columns, FOLD, LARGEST_BOUND, LIMBS, MASK, TOP_MASK, carry, check, multiple,
+    multiple_of_modulus, settled,
+};
 use super::lanes::{LANES, Words, load, splat, store};
-
-pub(super) const LIMBS: usize = 5;
-const LIMB_BITS: u32 = 52;
-const MASK: u64 = (1 << LIMB_BITS) - 1;
-/// Bits of the top limb below 2²⁵⁶.
-const TOP_BITS: u32 = 48;
-const TOP_MASK: u64 = (1 << TOP_BITS) - 1;
-/// Values stay below this many times U, so that their top limb has 52 bits.
-const LARGEST_BOUND: u32 = 15;
-/// A product, or sum of products, is below this many times U², and so below 2⁵²⁰.
-const LARGEST_PRODUCT: u32 = 255;
-
-/// c, which is 2²⁵⁶ modulo p.
-const FOLD: u64 = (1 << 32) + 977;
-/// 2²⁶⁰ modulo p.
-const HIGH_FOLD: u64 = FOLD << (LIMBS as u32 * LIMB_BITS - 256);
 
 /// A lane for each element; used for verdicts.
 pub(super) type Mask8 = __mmask8;
@@ -36,14 +24,6 @@ pub(super) type Mask8 = __mmask8;
 #[derive(Clone, Copy)]
 pub(super) struct FieldX8 {
     limbs: [__m512i; LIMBS],
-    #[cfg(any(test, debug_assertions))]
-    bound: u32,
-}
-
-/// The columns of a product, or of a sum of two, before its reduction: column i counts 2^(52 i) and is below 2⁵⁷.
-#[derive(Clone, Copy)]
-struct Columns {
-    columns: [__m512i; 2 * LIMBS],
     #[cfg(any(test, debug_assertions))]
     bound: u32,
 }
@@ -106,14 +86,7 @@ impl FieldX8 {
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn to_bytes(self) -> [[u8; 32]; LANES] {
-        let [a, b, c, d, e] = self.canonical().limbs;
-        let words = [
-            _mm512_or_si512(a, _mm512_slli_epi64::<52>(b)),
-            _mm512_or_si512(_mm512_srli_epi64::<12>(b), _mm512_slli_epi64::<40>(c)),
-            _mm512_or_si512(_mm512_srli_epi64::<24>(c), _mm512_slli_epi64::<28>(d)),
-            _mm512_or_si512(_mm512_srli_epi64::<36>(d), _mm512_slli_epi64::<16>(e)),
-        ]
-        .map(|word| store(word));
+        let words = self.to_words().map(|word| store(word));
         core::array::from_fn(|lane| {
             let mut bytes = [0; 32];
             let (chunks, _) = bytes.as_chunks_mut::<8>();
@@ -124,15 +97,26 @@ impl FieldX8 {
         })
     }
 
-    /// The limbs of an element of bound 1, least significant first.
+    /// The elements below p, in four words each, least significant first.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn to_words(self) -> [__m512i; 4] {
+        let [a, b, c, d, e] = self.canonical().limbs;
+        [
+            _mm512_or_si512(a, _mm512_slli_epi64::<52>(b)),
+            _mm512_or_si512(_mm512_srli_epi64::<12>(b), _mm512_slli_epi64::<40>(c)),
+            _mm512_or_si512(_mm512_srli_epi64::<24>(c), _mm512_slli_epi64::<28>(d)),
+            _mm512_or_si512(_mm512_srli_epi64::<36>(d), _mm512_slli_epi64::<16>(e)),
+        ]
+    }
+
+    /// The limbs, least significant first.
+    #[inline(always)]
     pub(super) fn limbs(&self) -> &[__m512i; LIMBS] {
-        check(self.bound(), 1);
         &self.limbs
     }
 
-    /// The element of bound 1 with limbs that [`FieldX8::limbs`] gave.
+    /// The element of bound 1 with these limbs.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn from_limbs(limbs: [__m512i; LIMBS]) -> Self {
@@ -196,62 +180,77 @@ impl FieldX8 {
         )
     }
 
-    /// `FACTOR` · `self` with bound 1.
+    /// `FACTOR` · `self` + `OTHER_FACTOR` · `other` with bound 1.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn times_reduced<const FACTOR: u32>(&self) -> Self {
-        let limbs = self.limbs.map(|limb| multiple::<FACTOR>(limb));
-        Self::settled(limbs, _mm512_setzero_si512())
+    pub(super) fn sum_of_multiples<const FACTOR: u32, const OTHER_FACTOR: u32>(
+        &self,
+        other: &Self,
+    ) -> Self {
+        let mut limbs = self.limbs;
+        for (limb, other) in limbs.iter_mut().zip(&other.limbs) {
+            *limb = _mm512_add_epi64(multiple::<FACTOR>(*limb), multiple::<OTHER_FACTOR>(*other));
+        }
+        Self::new(settled(limbs, _mm512_setzero_si512()), 1)
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn mul(&self, other: &Self) -> Self {
-        self.mul_times::<1>(other)
+        Columns::zero().plus_product(self, other).reduce()
     }
 
-    /// `FACTOR` · `self` · `other`.
+    /// 2 · `self` · `other`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn mul_times<const FACTOR: u32>(&self, other: &Self) -> Self {
+    pub(super) fn mul_twice(&self, other: &Self) -> Self {
         Columns::zero()
             .plus_product(self, other)
-            .reduce_times::<FACTOR>()
+            .reduce_times::<2>()
     }
 
-    /// `FACTOR` · (`self` · `factor` + `term`).
+    /// `self` · `factor` + `term`.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn mul_add_times<const FACTOR: u32>(&self, factor: &Self, term: &Self) -> Self {
-        Columns::from(term)
-            .plus_product(self, factor)
-            .reduce_times::<FACTOR>()
+    pub(super) fn mul_add(&self, factor: &Self, term: &Self) -> Self {
+        Columns::from(term).plus_product(self, factor).reduce()
     }
 
-    /// `FACTOR` · (a · b + c · d).
+    /// `self` · `factor` - a - b.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn two_products<const FACTOR: u32>(
-        [a, b]: [&Self; 2],
-        [c, d]: [&Self; 2],
-    ) -> Self {
+    pub(super) fn mul_sub(&self, factor: &Self, a: &Self, b: &Self) -> Self {
+        Columns::minus(a, b).plus_product(self, factor).reduce()
+    }
+
+    /// a · b + c · d.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn two_products([a, b]: [&Self; 2], [c, d]: [&Self; 2]) -> Self {
         Columns::zero()
             .plus_product(a, b)
             .plus_product(c, d)
-            .reduce_times::<FACTOR>()
+            .reduce()
     }
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
     pub(super) fn square(&self) -> Self {
-        self.square_times::<1>()
+        Columns::square(self).reduce()
     }
 
-    /// `FACTOR` · `self`².
+    /// `self`² + a · b.
     #[inline]
     #[target_feature(enable = "avx512f,avx512ifma")]
-    pub(super) fn square_times<const FACTOR: u32>(&self) -> Self {
-        Columns::square(self).reduce_times::<FACTOR>()
+    pub(super) fn square_add(&self, a: &Self, b: &Self) -> Self {
+        Columns::square(self).plus_product(a, b).reduce()
+    }
+
+    /// `self`² - a - b.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn square_sub(&self, a: &Self, b: &Self) -> Self {
+        Columns::square(self).plus(&Columns::minus(a, b)).reduce()
     }
 
     /// `other` in the lanes of `mask`, `self` in the others.
@@ -290,30 +289,14 @@ impl FieldX8 {
     fn canonical(&self) -> Self {
         let zero = _mm512_setzero_si512();
         // The first round leaves less than 2²⁵⁶ + 15 c, the second less than 2²⁵⁶.
-        let below = Self::settled(Self::settled(self.limbs, zero).limbs, zero);
+        let below = settled(settled(self.limbs, zero), zero);
         // x + c reaches 2²⁵⁶ where x reaches p, and then x + c - 2²⁵⁶ is x - p.
-        let mut raised = below.limbs;
+        let mut raised = below;
         raised[0] = _mm512_add_epi64(raised[0], splat(FOLD));
         let mut raised = carry(raised);
         let reaches = _mm512_test_epi64_mask(raised[4], splat(!TOP_MASK));
         raised[4] = _mm512_and_si512(raised[4], splat(TOP_MASK));
-        below.replaced_in(reaches, &Self::new(raised, 1))
-    }
-
-    /// The value of five columns, each below 2⁶³, and one above them, below 2⁴⁷, with bound 1.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn settled(mut columns: [__m512i; LIMBS], above: __m512i) -> Self {
-        // Below 2⁵²: what exceeds 2²⁵⁶, apart from carries that columns 0 to 3 still owe. The top limb ends with those
-        // carries on its 48 bits, at most 2¹¹ of them.
-        let excess = _mm512_add_epi64(
-            _mm512_srli_epi64::<TOP_BITS>(columns[4]),
-            _mm512_slli_epi64::<{ LIMB_BITS - TOP_BITS }>(above),
-        );
-        columns[4] = _mm512_and_si512(columns[4], splat(TOP_MASK));
-        columns[0] = _mm512_madd52lo_epu64(columns[0], excess, splat(FOLD));
-        columns[1] = _mm512_madd52hi_epu64(columns[1], excess, splat(FOLD));
-        Self::new(carry(columns), 1)
+        Self::new(below, 1).replaced_in(reaches, &Self::new(raised, 1))
     }
 
     #[inline(always)]
@@ -328,156 +311,10 @@ impl FieldX8 {
 
     /// The bound where bounds are checked, else zero.
     #[inline(always)]
-    fn bound(&self) -> u32 {
+    pub(super) fn bound(&self) -> u32 {
         #[cfg(any(test, debug_assertions))]
         return self.bound;
         #[cfg(not(any(test, debug_assertions)))]
         0
     }
-}
-
-impl Columns {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn zero() -> Self {
-        Self::new([_mm512_setzero_si512(); 2 * LIMBS], 0)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn from(element: &FieldX8) -> Self {
-        let mut columns = [_mm512_setzero_si512(); 2 * LIMBS];
-        columns[..LIMBS].copy_from_slice(&element.limbs);
-        Self::new(columns, 1)
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn square(element: &FieldX8) -> Self {
-        let a = &element.limbs;
-        let mut columns = [_mm512_setzero_si512(); 2 * LIMBS];
-        for i in 0..LIMBS {
-            for j in i + 1..LIMBS {
-                columns[i + j] = _mm512_madd52lo_epu64(columns[i + j], a[i], a[j]);
-                columns[i + j + 1] = _mm512_madd52hi_epu64(columns[i + j + 1], a[i], a[j]);
-            }
-        }
-        for column in &mut columns {
-            *column = _mm512_add_epi64(*column, *column);
-        }
-        for i in 0..LIMBS {
-            columns[2 * i] = _mm512_madd52lo_epu64(columns[2 * i], a[i], a[i]);
-            columns[2 * i + 1] = _mm512_madd52hi_epu64(columns[2 * i + 1], a[i], a[i]);
-        }
-        Self::new(columns, element.bound() * element.bound())
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn plus_product(mut self, a: &FieldX8, b: &FieldX8) -> Self {
-        for i in 0..LIMBS {
-            for j in 0..LIMBS {
-                let (low, high) = (i + j, i + j + 1);
-                self.columns[low] =
-                    _mm512_madd52lo_epu64(self.columns[low], a.limbs[i], b.limbs[j]);
-                self.columns[high] =
-                    _mm512_madd52hi_epu64(self.columns[high], a.limbs[i], b.limbs[j]);
-            }
-        }
-        Self::new(self.columns, self.bound() + a.bound() * b.bound())
-    }
-
-    /// `FACTOR` times the value modulo p, with bound 1.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512ifma")]
-    fn reduce_times<const FACTOR: u32>(self) -> FieldX8 {
-        let mut high = [self.columns[5], self.columns[6], self.columns[7], self.columns[8], self.columns[9]];
-        // The multiply-adds look at 52 bits of a limb only, so what has been carried on can stay. The value is below
-        // 2⁵²⁰, so nothing is left to carry from the last.
-        for i in 0..LIMBS - 1 {
-            high[i + 1] = _mm512_add_epi64(high[i + 1], _mm512_srli_epi64::<LIMB_BITS>(high[i]));
-        }
-        let zero = _mm512_setzero_si512();
-        let [a, b, c, d, e, ..] = self.columns;
-        let mut columns = [a, b, c, d, e, zero];
-        for i in 0..LIMBS {
-            columns[i] = _mm512_madd52lo_epu64(columns[i], high[i], splat(HIGH_FOLD));
-            columns[i + 1] = _mm512_madd52hi_epu64(columns[i + 1], high[i], splat(HIGH_FOLD));
-        }
-        // Below 21 · 2⁵⁸ < 2⁶³ each, and the last below 21 · 2³⁷.
-        let [a, b, c, d, e, above] = columns.map(|column| multiple::<FACTOR>(column));
-        FieldX8::settled([a, b, c, d, e], above)
-    }
-
-    #[inline(always)]
-    fn new(columns: [__m512i; 2 * LIMBS], bound: u32) -> Self {
-        check(bound, LARGEST_PRODUCT);
-        Self {
-            columns,
-            #[cfg(any(test, debug_assertions))]
-            bound,
-        }
-    }
-
-    #[inline(always)]
-    fn bound(&self) -> u32 {
-        #[cfg(any(test, debug_assertions))]
-        return self.bound;
-        #[cfg(not(any(test, debug_assertions)))]
-        0
-    }
-}
-
-/// Stops a debug or test build where a value could be too large.
-#[inline(always)]
-fn check(bound: u32, largest: u32) {
-    if cfg!(any(test, debug_assertions)) {
-        assert!(
-            bound <= largest,
-            "a value of bound {bound} where {largest} is the largest"
-        );
-    }
-}
-
-/// A small multiple of each lane.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn multiple<const FACTOR: u32>(value: __m512i) -> __m512i {
-    const { assert!(matches!(FACTOR, 1 | 2 | 3 | 8 | 21)) };
-    let double = _mm512_add_epi64(value, value);
-    match FACTOR {
-        1 => value,
-        2 => double,
-        3 => _mm512_add_epi64(double, value),
-        8 => _mm512_slli_epi64::<3>(value),
-        _ => {
-            let five = _mm512_add_epi64(_mm512_slli_epi64::<2>(value), value);
-            _mm512_add_epi64(_mm512_slli_epi64::<2>(five), value)
-        }
-    }
-}
-
-/// Moves what exceeds 52 bits of a limb, or is below zero, to the next; the top limb keeps all.
-#[inline]
-#[target_feature(enable = "avx512f,avx512ifma")]
-fn carry(mut limbs: [__m512i; LIMBS]) -> [__m512i; LIMBS] {
-    for i in 0..LIMBS - 1 {
-        let above = _mm512_srai_epi64::<LIMB_BITS>(limbs[i]);
-        limbs[i] = _mm512_and_si512(limbs[i], splat(MASK));
-        limbs[i + 1] = _mm512_add_epi64(limbs[i + 1], above);
-    }
-    limbs
-}
-
-/// `factor` · p in limbs.
-const fn multiple_of_modulus(factor: u32) -> [u64; LIMBS] {
-    // factor · 2²⁵⁶ - factor · c, with a borrow from each limb but the lowest.
-    let factor = factor as u64;
-    [
-        (1 << LIMB_BITS) - factor * FOLD,
-        MASK,
-        MASK,
-        MASK,
-        (factor << TOP_BITS) - 1,
-    ]
 }

@@ -1,12 +1,13 @@
 //! Multiples of the generator, the same for all lanes.
 
-use std::sync::LazyLock;
+use std::sync::OnceLock;
 
+use k256::elliptic_curve::BatchNormalize;
 use k256::elliptic_curve::sec1::ToEncodedPoint;
 use k256::{AffinePoint, ProjectivePoint};
 
 use super::field::{FieldX8, Mask8};
-use super::lanes::{LANES, Words, load, transpose};
+use super::lanes::{LANES, Words, load, store, transpose};
 use super::point::AffineX8;
 use crate::scalars::{GENERATOR_BITS, GENERATOR_DIGITS};
 
@@ -19,20 +20,31 @@ pub(super) const LOWER_DIGITS: usize = GENERATOR_DIGITS / 2;
 /// Four words of x and four of y, least significant first, of every multiple of the generator and of its power.
 pub(super) struct GeneratorTable([Vec<Words>; 2]);
 
-/// Made at the first use; 64 KiB.
-pub(super) static TABLE: LazyLock<GeneratorTable> = LazyLock::new(GeneratorTable::new);
-
 impl GeneratorTable {
+    /// The table, 64 KiB, made at the first call.
+    #[target_feature(enable = "avx512f,avx512ifma")]
+    pub(super) fn get() -> &'static Self {
+        static TABLE: OnceLock<GeneratorTable> = OnceLock::new();
+        TABLE.get_or_init(|| Self::new())
+    }
+
+    #[target_feature(enable = "avx512f,avx512ifma")]
     fn new() -> Self {
         let lower = ProjectivePoint::GENERATOR;
         let doublings = LOWER_DIGITS as u32 * GENERATOR_BITS;
         let upper = (0..doublings).fold(lower, |point, _| point.double());
         Self([lower, upper].map(|base| {
-            let mut multiple = base;
+            let multiples: [ProjectivePoint; ENTRIES - 1] = {
+                let mut multiple = ProjectivePoint::IDENTITY;
+                core::array::from_fn(|_| {
+                    multiple += base;
+                    multiple
+                })
+            };
             let mut entries = vec![Words::ZERO];
-            while entries.len() < ENTRIES {
-                entries.push(words(&multiple.to_affine()));
-                multiple += base;
+            let multiples = ProjectivePoint::batch_normalize(&multiples);
+            for eight in multiples.as_chunks::<LANES>().0 {
+                entries.extend(words(eight));
             }
             entries
         }))
@@ -54,14 +66,20 @@ impl GeneratorTable {
     }
 }
 
-fn words(point: &AffinePoint) -> Words {
-    let encoded = point.to_encoded_point(false);
-    // After the tag, x and then y, both big-endian.
-    let (chunks, _) = encoded.as_bytes()[1..].as_chunks::<8>();
-    let mut words = Words::ZERO;
-    let [x, y] = [&chunks[..4], &chunks[4..]];
-    for (word, chunk) in words.0.iter_mut().zip(x.iter().rev().chain(y.iter().rev())) {
-        *word = u64::from_be_bytes(*chunk);
+/// The words of eight points.
+#[target_feature(enable = "avx512f,avx512ifma")]
+fn words(points: &[AffinePoint; LANES]) -> [Words; LANES] {
+    let mut coordinates = [[[0; 32]; LANES]; 2];
+    for (lane, point) in points.iter().enumerate() {
+        let encoded = point.to_encoded_point(false);
+        // After the tag, x and then y.
+        let (halves, _) = encoded.as_bytes()[1..].as_chunks::<32>();
+        for (coordinates, half) in coordinates.iter_mut().zip(halves) {
+            coordinates[lane] = *half;
+        }
     }
-    words
+    let [x, y] = coordinates.map(|bytes| FieldX8::from_bytes(&bytes));
+    let point = AffineX8::from_coordinates(&x, &y);
+    let ([a, b, c, d], [e, f, g, h]) = (point.x.to_words(), point.y.to_words());
+    transpose([a, b, c, d, e, f, g, h]).map(|row| store(row))
 }

@@ -45,9 +45,8 @@ pub(super) fn store(value: __m512i) -> Words {
 pub(super) fn transpose(rows: [__m512i; LANES]) -> [__m512i; LANES] {
     let [a, b, c, d, e, f, g, h] = rows;
     // Pairs of words, then pairs of pairs, then halves.
-    let [ab, cd, ef, gh] = [[a, b], [c, d], [e, f], [g, h]].map(|[a, b]| {
-        [_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)]
-    });
+    let [ab, cd, ef, gh] = [[a, b], [c, d], [e, f], [g, h]]
+        .map(|[a, b]| [_mm512_unpacklo_epi64(a, b), _mm512_unpackhi_epi64(a, b)]);
     let quarters = |parity: usize| {
         let [low, high] = [[ab[parity], cd[parity]], [ef[parity], gh[parity]]].map(|[a, b]| {
             // Words of lanes 0 and 4, and of lanes 2 and 6, by the quarters of a value.

@@ -1,5 +1,6 @@
 //! AVX-512 IFMA: eight signatures at a time, chosen at run time where the processor has it.
 
+mod columns;
 mod field;
 mod generator_table;
 mod lanes;
@@ -8,10 +9,10 @@ mod point;
 mod powers;
 
 use field::{FieldX8, Mask8};
-use generator_table::{GeneratorTable, LOWER_DIGITS, TABLE};
+use generator_table::{GeneratorTable, LOWER_DIGITS};
 use lanes::LANES;
 use nonce_table::{Base, NonceTable};
-use point::{AffineX8, PointX8};
+use point::{AffineX8, PointX8, on_curve};
 
 use crate::Signed;
 use crate::scalars::{
@@ -83,7 +84,7 @@ fn in_range(multipliers: &[Option<Multipliers>]) -> Mask8 {
 #[target_feature(enable = "avx512f,avx512ifma")]
 fn combination(multipliers: &EightMultipliers, nonce: &AffineX8) -> PointX8 {
     let table = NonceTable::new(nonce);
-    let generators = &*TABLE;
+    let generators = GeneratorTable::get();
     let mut sum = PointX8::infinity();
     for i in (0..NONCE_DIGITS).rev() {
         if i + 1 < NONCE_DIGITS {
@@ -142,8 +143,9 @@ fn affine(points: &[PointX8], good: &[Mask8]) -> Vec<Option<[u8; 64]>> {
         };
         // A wrong key would be worse than none. A result off the curve is the mark of a mistake in nearly any of the
         // steps above, and looking for it takes far less than a hundredth of the time.
-        let good = good & !at_infinity & point.on_curve();
-        let (x, y) = (point.x.to_bytes(), point.y.to_bytes());
+        let [x, y] = point.coordinates();
+        let good = good & !at_infinity & on_curve(&x, &y);
+        let (x, y) = (x.to_bytes(), y.to_bytes());
         for lane in 0..LANES {
             let mut key = [0; 64];
             key[..32].copy_from_slice(&x[lane]);

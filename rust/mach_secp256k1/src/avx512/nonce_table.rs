@@ -4,7 +4,8 @@
 
 use core::arch::x86_64::*;
 
-use super::field::{FieldX8, LIMBS, Mask8};
+use super::columns::{LIMBS, check};
+use super::field::{FieldX8, Mask8};
 use super::lanes::{LANES, Words, load, store, transpose};
 use super::point::{AffineX8, PointX8};
 use crate::scalars::NONCE_BITS;
@@ -50,12 +51,15 @@ impl NonceTable {
         let beta = FieldX8::constant(&BETA);
         let mut table = Self([[[Words::ZERO; 3]; ENTRIES]; LANES]);
         for (i, point) in points.iter().enumerate() {
-            let [x, y, z] = [&point.x, &point.y, &point.z].map(|coordinate| *coordinate.limbs());
+            check(point.y.bound(), 1);
+            let [x, y, z] = [point.x, point.y, point.z].map(|coordinate| *coordinate.limbs());
             let turned = *point.x.mul(&beta).limbs();
             let parts = [
                 [x[0], x[1], x[2], x[3], x[4], y[0], y[1], y[2]],
                 [y[3], y[4], z[0], z[1], z[2], z[3], z[4], z[4]],
-                [turned[0], turned[1], turned[2], turned[3], turned[4], y[0], y[1], y[2]],
+                [
+                    turned[0], turned[1], turned[2], turned[3], turned[4], y[0], y[1], y[2],
+                ],
             ];
             for (part, columns) in parts.into_iter().enumerate() {
                 for (lane, row) in transpose(columns).into_iter().enumerate() {
