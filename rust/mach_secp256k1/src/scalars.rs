@@ -188,3 +188,123 @@ fn words(scalar: &Scalar) -> U256 {
     }
     words
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// The cube root of one modulo n that goes with β.
+    pub(crate) fn lambda() -> Scalar {
+        scalar(&[
+            0xdf02_967c_1b23_bd72,
+            0x122e_22ea_2081_6678,
+            0xa526_1c02_8812_645a,
+            0x5363_ad4c_c05c_30e0,
+        ])
+    }
+
+    fn scalar(words: &U256) -> Scalar {
+        words.iter().rev().fold(Scalar::ZERO, |number, word| {
+            (0..64).fold(number, |number, _| number + number) + Scalar::from(*word)
+        })
+    }
+
+    fn signed(size: u128, negative: bool) -> Scalar {
+        let size = scalar(&wide::from(size));
+        if negative { -size } else { size }
+    }
+
+    fn value<const N: usize>(digits: &Digits<N>, lane: usize, bits: u32) -> Scalar {
+        (0..N).rev().fold(Scalar::ZERO, |value, i| {
+            let size = digits.sizes[i][lane];
+            assert!(size <= 1 << (bits - 1));
+            (0..bits).fold(value, |value, _| value + value)
+                + signed(size.into(), digits.negative[i] >> lane & 1 == 1)
+        })
+    }
+
+    fn check(generator: Scalar, nonce: Scalar) {
+        let [first, second] = halves(words(&nonce)).map(|half| signed(half.size, half.negative));
+        assert_eq!(first + second * lambda(), nonce);
+        let multipliers: Vec<_> = (0..3)
+            .map(|lane| (lane != 1).then_some(Multipliers { generator, nonce }))
+            .collect();
+        let all = EightMultipliers::new(&multipliers);
+        for lane in [0, 2] {
+            assert_eq!(value(&all.generator, lane, GENERATOR_BITS), generator);
+            let [first_digits, second_digits] = &all.nonce;
+            assert_eq!(value(first_digits, lane, NONCE_BITS), first);
+            assert_eq!(value(second_digits, lane, NONCE_BITS), second);
+        }
+        assert_eq!(value(&all.generator, 1, GENERATOR_BITS), Scalar::ZERO);
+    }
+
+    #[test]
+    fn lambda_is_a_cube_root_of_one() {
+        assert_eq!(lambda() * lambda() + lambda() + Scalar::ONE, Scalar::ZERO);
+        // The short vectors are in the lattice.
+        let a2 = scalar(&[A2_LOW as u64, (A2_LOW >> 64) as u64, 1, 0]);
+        assert_eq!(signed(A1, false), signed(MINUS_B1, false) * lambda());
+        assert_eq!(a2, -signed(B2, false) * lambda());
+    }
+
+    #[test]
+    fn multipliers_at_the_edges_are_split_into_digits() {
+        let half = Scalar::from(2_u64).invert().unwrap();
+        let mut edges = vec![Scalar::ZERO, lambda(), half, half * lambda()];
+        for power in 0..256 {
+            let power = (0..power).fold(Scalar::ONE, |power, _| power + power);
+            edges.extend([
+                power,
+                power - Scalar::ONE,
+                power * lambda(),
+                power + lambda(),
+            ]);
+        }
+        // The corners of what is nearest to a vector of the lattice.
+        for (a, b) in [(A1, MINUS_B1), (A2_LOW, B2)] {
+            edges.push((signed(a, false) - signed(b, false) * lambda()) * half);
+            edges.push((signed(a, false) + signed(b, false) * lambda()) * half);
+        }
+        for edge in edges {
+            for near in [edge, edge + Scalar::ONE, edge - Scalar::ONE] {
+                check(near, near);
+                check(near, -near);
+            }
+        }
+    }
+
+    #[test]
+    fn signatures_out_of_range_have_no_multipliers() {
+        let order = (-Scalar::ONE).to_bytes();
+        let mut bytes: [u8; 32] = order.into();
+        bytes[31] += 1;
+        let signed = |r, s| Signed {
+            digest: [1; 32],
+            r,
+            s,
+            odd_y: false,
+        };
+        let batch = [
+            signed([1; 32], [2; 32]),
+            signed([0; 32], [2; 32]),
+            signed([1; 32], [0; 32]),
+            signed(bytes, [2; 32]),
+            signed([1; 32], bytes),
+            signed([0xff; 32], [2; 32]),
+            signed(order.into(), order.into()),
+        ];
+        let found: Vec<bool> = multipliers(&batch).iter().map(Option::is_some).collect();
+        assert_eq!(found, [true, false, false, false, false, false, true]);
+        let last = multipliers(&batch).pop().flatten().unwrap();
+        assert_eq!(last.nonce, Scalar::ONE);
+    }
+
+    proptest! {
+        #[test]
+        fn multipliers_are_split_into_digits(generator in any::<U256>(), nonce in any::<U256>()) {
+            check(scalar(&generator), scalar(&nonce));
+        }
+    }
+}

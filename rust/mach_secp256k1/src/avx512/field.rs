@@ -318,3 +318,6 @@ impl FieldX8 {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -221,3 +221,6 @@ pub(super) fn on_curve(x: &FieldX8, y: &FieldX8) -> Mask8 {
 fn right_side(x: &FieldX8) -> FieldX8 {
     x.square().mul_add(x, &FieldX8::small(B))
 }
+
+#[cfg(test)]
+mod tests;
