@@ -16,7 +16,7 @@ use avx512::Avx512;
 use mach_keccak::keccak256_many;
 
 /// Below this many signatures, recovering them one by one with libsecp256k1 takes no longer.
-const FEWEST_AT_ONCE: usize = 6;
+const FEWEST_AT_ONCE: usize = 3;
 
 static DETECTED: LazyLock<Option<Avx512>> = LazyLock::new(Avx512::detect);
 

@@ -119,9 +119,9 @@ impl EightMultipliers {
         for (lane, multipliers) in multipliers.iter().take(LANES).enumerate() {
             if let Some(Multipliers { generator, nonce }) = multipliers {
                 all.generator
-                    .set(lane, words(generator), false, GENERATOR_BITS);
+                    .set::<GENERATOR_BITS>(lane, words(generator), false);
                 for (digits, half) in all.nonce.iter_mut().zip(halves(words(nonce))) {
-                    digits.set(lane, wide::from(half.size), half.negative, NONCE_BITS);
+                    digits.set::<NONCE_BITS>(lane, wide::from(half.size), half.negative);
                 }
             }
         }
@@ -137,19 +137,22 @@ impl<const N: usize> Digits<N> {
         }
     }
 
-    /// Digits from -2^(bits - 1) to 2^(bits - 1) of the number, or of its negative.
-    fn set(&mut self, lane: usize, mut number: U256, negated: bool, bits: u32) {
+    /// Digits from -2^(BITS - 1) to 2^(BITS - 1) of the number, or of its negative.
+    fn set<const BITS: u32>(&mut self, lane: usize, [a, b, c, d]: U256, negated: bool) {
+        // Zeros above, for digits that reach beyond.
+        let words = [a, b, c, d, 0, 0];
         let mut carry = 0;
-        for (sizes, negative) in self.sizes.iter_mut().zip(&mut self.negative) {
-            let digit = (number[0] as u16 & ((1 << bits) - 1)) + carry;
-            number = wide::shifted_right(number, bits);
-            carry = u16::from(digit >= 1 << (bits - 1));
+        for (i, sizes) in self.sizes.iter_mut().enumerate() {
+            let (word, shift) = (i * BITS as usize / 64, i * BITS as usize % 64);
+            let pair = u128::from(words[word]) | u128::from(words[word + 1]) << 64;
+            let digit = ((pair >> shift) as u16 & ((1 << BITS) - 1)) + carry;
+            carry = u16::from(digit >= 1 << (BITS - 1));
             sizes[lane] = if carry == 1 {
-                (1 << bits) - digit
+                (1 << BITS) - digit
             } else {
                 digit
             };
-            *negative |= u8::from(negated ^ (carry == 1)) << lane;
+            self.negative[i] |= u8::from(negated ^ (carry == 1)) << lane;
         }
     }
 }

@@ -43,18 +43,6 @@ pub(crate) fn size(number: U256) -> (u128, bool) {
     (u128::from(low) | u128::from(high) << 64, negative)
 }
 
-/// The number divided by 2^`bits`, for `bits` from 1 to 63.
-pub(crate) fn shifted_right(number: U256, bits: u32) -> U256 {
-    let [a, b, c, d] = number;
-    let up = u64::BITS - bits;
-    [
-        a >> bits | b << up,
-        b >> bits | c << up,
-        c >> bits | d << up,
-        d >> bits,
-    ]
-}
-
 fn full_product(a: U256, b: U256) -> [u64; 8] {
     let mut product = [0; 8];
     for (i, a) in a.into_iter().enumerate() {

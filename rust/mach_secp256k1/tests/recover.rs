@@ -163,7 +163,7 @@ fn batches_of_every_size_tell_the_same() {
             assert_eq!(told_from, None, "fewer than {size} were enough");
         }
     }
-    // A full vector is always worth it.
+    // A full vector is worth it anywhere.
     match told_from {
         Some(size) => assert!(recovers_eight_at_once() && size <= 8),
         None => assert!(!recovers_eight_at_once()),

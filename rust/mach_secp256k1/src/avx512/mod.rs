@@ -155,3 +155,44 @@ fn affine(points: &[PointX8], good: &[Mask8]) -> Vec<Option<[u8; 64]>> {
     }
     keys
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use k256::elliptic_curve::ops::Reduce;
+    use k256::elliptic_curve::sec1::ToEncodedPoint;
+    use k256::{ProjectivePoint, Scalar, U256};
+
+    /// Here the bounds of field elements are checked at every step, also in optimized builds.
+    #[test]
+    fn keys_are_those_that_signed() {
+        let Some(avx512) = Avx512::detect() else {
+            eprintln!("skipped: this processor has no AVX-512 IFMA");
+            return;
+        };
+        let scalar = |bytes: [u8; 32]| <Scalar as Reduce<U256>>::reduce_bytes(&bytes.into());
+        let encoded = |scalar: Scalar| {
+            let point = (ProjectivePoint::GENERATOR * scalar).to_affine();
+            let encoded = point.to_encoded_point(false);
+            *encoded.as_bytes()[1..].first_chunk::<64>().unwrap()
+        };
+        let mut signatures = Vec::new();
+        let mut keys = Vec::new();
+        for number in 0..35 {
+            let [key, digest, k] = [0, 1, 2].map(|i| mach_keccak::keccak256(&[number, i]));
+            let (key, k) = (scalar(key), scalar(k));
+            let nonce = encoded(k);
+            let r = scalar(*nonce.first_chunk().unwrap());
+            // SEC 1, section 4.1.3.
+            let s = (scalar(digest) + r * key) * k.invert().unwrap();
+            signatures.push(Signed {
+                digest,
+                r: r.to_bytes().into(),
+                s: s.to_bytes().into(),
+                odd_y: nonce[63] % 2 == 1,
+            });
+            keys.push(Some(encoded(key)));
+        }
+        assert_eq!(avx512.recover_keys(&signatures), keys);
+    }
+}
