@@ -28,9 +28,9 @@ use {
     mach_secp256k1::Signed,
 };
 
-/// Enough for the recovery of many at once, and few enough that the first are soon there.
+/// As many senders are recovered together: enough to gain by it, and few enough that the first are soon there.
 #[cfg(feature = "native")]
-const TOGETHER: usize = 32;
+const TOGETHER: usize = 16;
 
 /// A block's transactions, of the types that its chain knows.
 pub(crate) enum Transactions<'a> {
@@ -52,6 +52,9 @@ pub(crate) struct Recovering<'a, T> {
     raw: &'a [RawTransaction<'a>],
     types: &'static [u8],
     outcomes: Vec<Once<Outcome<T>>>,
+    /// For each part of [`TOGETHER`] transactions, whether their senders have been recovered together.
+    #[cfg(feature = "native")]
+    parts: Vec<Once<()>>,
 }
 
 impl<'a> Transactions<'a> {
@@ -87,6 +90,8 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
             raw,
             types,
             outcomes: raw.iter().map(|_| Once::new()).collect(),
+            #[cfg(feature = "native")]
+            parts: raw.chunks(TOGETHER).map(|_| Once::new()).collect(),
         }
     }
 
@@ -109,6 +114,10 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
     ) -> Option<Result<&WithEncoded<Recovered<T>>, BadTransaction>> {
         let outcome = self.outcomes.get(index)?;
         let raw = self.raw.get(index)?;
+        #[cfg(feature = "native")]
+        self.parts
+            .get(index / TOGETHER)?
+            .get_or_init(|| self.recover_part(index / TOGETHER));
         let outcome = outcome.get_or_init(|| self.read(raw)?.recover()).as_ref();
         Some(outcome.map_err(|reason| BadTransaction {
             index,
@@ -117,29 +126,18 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
     }
 
     fn recover_all(&self, stop: impl Fn() -> bool) -> Result<(), BadTransaction> {
-        #[cfg(feature = "native")]
-        for (raw, outcomes) in self
-            .raw
-            .chunks(TOGETHER)
-            .zip(self.outcomes.chunks(TOGETHER))
-        {
-            if stop() {
-                return Ok(());
-            }
-            self.recover_together(raw, outcomes);
-        }
         self.iter()
             .take_while(|_| !stop())
             .try_for_each(|transaction| transaction.map(drop))
     }
 
-    /// Recovers the senders of those that nobody has asked for yet, as far as that can be done together.
+    /// Recovers the senders of one part of the transactions, as far as that can be done together.
     #[cfg(feature = "native")]
-    fn recover_together(&self, raw: &[RawTransaction<'_>], outcomes: &[Once<Outcome<T>>]) {
-        let open = raw.iter().zip(outcomes);
-        let open = open.filter(|(_, outcome)| outcome.get().is_none());
+    fn recover_part(&self, part: usize) {
+        let start = part * TOGETHER;
+        let cells = self.raw.iter().zip(&self.outcomes);
         let (mut read, mut signed) = (Vec::new(), Vec::new());
-        for (raw, outcome) in open {
+        for (raw, outcome) in cells.skip(start).take(TOGETHER) {
             let Ok(transaction) = self.read(raw) else {
                 continue;
             };
@@ -152,7 +150,7 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
         for ((transaction, outcome), sender) in read.into_iter().zip(senders) {
             // What is not told is left to whoever asks.
             if let Some(sender) = sender {
-                // Somebody may have been faster.
+                // Nobody else sets it: whoever asks has waited for this.
                 let _ = outcome.set(Ok(transaction.sent_by(sender.into())));
             }
         }
