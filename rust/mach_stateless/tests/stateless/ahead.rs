@@ -326,6 +326,8 @@ fn word(value: u64) -> U256 {
     U256::from(value)
 }
 
+/// More than enough for the second thread to have had its time in one of them.
+const TRIES: usize = 300;
 /// Counting this far takes longer than a thread needs to begin.
 const LONG: u64 = 500_000;
 
@@ -350,12 +352,12 @@ fn what_does_not_depend_on_others_is_found_ahead() {
             transactions.push(wallets.send(sender, to, 5, Bytes::new(), 21_000));
         }
         // On a busy machine the second thread may get no turn at all.
-        let found_ahead = (0..20).map(|_| {
+        let all_found_ahead = (0..TRIES).any(|_| {
             let found = scene.verify(&transactions);
             assert!(found.computed_header.is_some(), "{:?}", found.reason);
-            found.timings.found_ahead
+            found.timings.found_ahead == 8
         });
-        assert_eq!(found_ahead.max(), Some(8));
+        assert!(all_found_ahead);
     }
 }
 
@@ -375,7 +377,7 @@ fn whoever_looks_at_the_fees_sees_them() {
             }
             transactions.push(wallets.call(4, ADD, &[word(100), word(1)]));
             // The last is found ahead where the second thread had its time: then those that look were found, too.
-            let found_ahead = (0..20).any(|_| {
+            let found_ahead = (0..TRIES).any(|_| {
                 let found = scene.verify(&transactions);
                 assert!(found.computed_header.is_some(), "{:?}", found.reason);
                 found.timings.found_ahead > 0
