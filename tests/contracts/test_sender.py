@@ -317,13 +317,41 @@ async def test_a_transaction_that_the_node_forgot_is_replaced(anvil: Anvil, clie
     assert received(anvil) == 4
 
 
+async def waiting(anvil: Anvil, but: str | None = None) -> str:
+    """The hash of the one transaction in the pool, once it is another than `but`."""
+    async with asyncio.timeout(20):
+        while True:
+            accounts = anvil.rpc("txpool_content")["pending"].values()
+            hashes = [transaction["hash"] for account in accounts for transaction in account.values()]
+            if hashes and hashes != [but]:
+                return str(hashes[0])
+            await asyncio.sleep(0.01)
+
+
 async def test_a_replaced_transaction_that_is_mined_after_all_is_found(anvil: Anvil, client: L1Client) -> None:
-    sender = sender_on(client, replace_after_s=0.3, fee_cap_wei=2 * 10**9)
     anvil.rpc("evm_setAutomine", False)
-    sending = asyncio.create_task(sender.send(Call(RECEIVER, b"", "pay", 1)))
-    # Mined only after a replacement was made, or refused for its fees: one of them, once.
-    await asyncio.sleep(1)
+    sending = asyncio.create_task(sender_on(client, replace_after_s=0.5).send(Call(RECEIVER, b"", "pay", 1)))
+    first = await waiting(anvil)
+    raw = anvil.rpc("eth_getRawTransactionByHash", first)
+    second = await waiting(anvil, but=first)
+    anvil.rpc("anvil_dropTransaction", second)
+    anvil.rpc("eth_sendRawTransaction", raw)
     anvil.mine(1)
     receipt = await asyncio.wait_for(sending, 20)
-    assert receipt.succeeded
+    assert receipt.transaction_hash == bytes.fromhex(first[2:])
+    assert received(anvil) == 1
+
+
+async def test_a_transaction_is_waited_for_where_the_cap_forbids_to_replace_it(anvil: Anvil, client: L1Client) -> None:
+    # The cap holds for the transaction, but not for one with fees a tenth higher.
+    sender = sender_on(client, replace_after_s=0.3, fee_cap_wei=2 * 10**9)
+    anvil.rpc("evm_setAutomine", False)
+    sending = asyncio.create_task(sender.send(Call(RECEIVER, b"", "pay", 1), deadline_s=1.5))
+    first = await waiting(anvil)
+    with pytest.raises(TransactionTimeoutError, match=re.escape(f"{first} has not 1 confirmation(s) after 1.5 s")):
+        await sending
+    assert await waiting(anvil) == first
+    sending = asyncio.create_task(sender.wait(bytes.fromhex(first[2:]), 20))
+    anvil.mine(1)
+    assert (await sending).succeeded
     assert received(anvil) == 1

@@ -232,10 +232,7 @@ class TransactionSender:
             if time.monotonic() + pause >= end:
                 if away is not None:
                     raise away
-                raise TransactionTimeoutError(
-                    f"transaction 0x{transaction_hash.hex()} has not {confirmations} confirmation(s) after "
-                    f"{deadline_s:g} s: wait longer, or replace it with higher fees"
-                )
+                raise _late(transaction_hash, deadline_s, confirmations)
             await asyncio.sleep(pause)
             pause = min(pause * 1.5, _POLL_LAST_S)
 
@@ -298,17 +295,20 @@ class TransactionSender:
             left_s = end - time.monotonic()
             try:
                 return await self.wait(sent[-1].hash, min(left_s, self._replace_after_s))
-            except (TransactionTimeoutError, L1UnavailableError):
-                if left_s <= self._replace_after_s:
-                    raise
+            except TransactionTimeoutError:
+                late: MachError = _late(sent[-1].hash, deadline_s)
+            except L1UnavailableError as error:
+                late = error
             with contextlib.suppress(L1UnavailableError, FeeCapReachedError):
                 mined = await self.receipts([one.hash for one in sent])
                 if mined:
-                    sent.append(next(one for one in sent if one.hash in mined))
-                elif await self._nonce("latest") == transaction.nonce:
+                    return await self.wait(next(iter(mined)), self._replace_after_s)
+                if left_s > self._replace_after_s and await self._nonce("latest") == transaction.nonce:
                     sent.append(await self.replace(sent[-1]))
                     # Refused, it leaves the nonce to the one before.
                     await self.broadcast_all(sent[-1:], keep_nonces=True)
+            if left_s <= self._replace_after_s:
+                raise late
 
     async def _estimate(self, calls: Sequence[Call]) -> list[int]:
         return list(await asyncio.gather(*(self._estimate_one(call) for call in calls)))
@@ -473,6 +473,13 @@ def _sending_action(transaction: SignedTransaction) -> str:
 
 def _bumped(fee_wei: int) -> int:
     return fee_wei + max(1, -(-fee_wei * _REPLACEMENT_BUMP_PERCENT // 100))
+
+
+def _late(transaction_hash: bytes, deadline_s: float, confirmations: int = 1) -> TransactionTimeoutError:
+    return TransactionTimeoutError(
+        f"transaction 0x{transaction_hash.hex()} has not {confirmations} confirmation(s) after "
+        f"{deadline_s:g} s: wait longer, or replace it with higher fees"
+    )
 
 
 def _no_funds(address: str) -> InsufficientFundsError:
