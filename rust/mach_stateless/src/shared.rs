@@ -5,7 +5,6 @@ use crate::{once::Once, transactions::Transactions, witness::Witness};
 use {
     crate::{ahead, ancestors::Ancestors, codes::Codes, database::WitnessDb},
     alloy_primitives::B256,
-    core::sync::atomic::{AtomicBool, Ordering},
 };
 
 /// Each part is made by whoever needs or reaches it first, and only once.
@@ -17,8 +16,6 @@ pub(crate) struct Shared<'a> {
     codes: Once<Codes<'a>>,
     #[cfg(feature = "parallel")]
     exchange: ahead::Exchange,
-    #[cfg(feature = "parallel")]
-    finished: AtomicBool,
 }
 
 impl<'a> Shared<'a> {
@@ -31,8 +28,6 @@ impl<'a> Shared<'a> {
             witness: Once::new(),
             #[cfg(feature = "parallel")]
             codes: Once::new(),
-            #[cfg(feature = "parallel")]
-            finished: AtomicBool::new(false),
         }
     }
 
@@ -56,7 +51,7 @@ impl<'a> Shared<'a> {
     ) -> R {
         std::thread::scope(|scope| {
             scope.spawn(|| self.work_ahead(parent_root, ancestors));
-            let _finished = Finished(self);
+            let _finished = Finished(&self.exchange);
             first()
         })
     }
@@ -69,7 +64,7 @@ impl<'a> Shared<'a> {
 
     #[cfg(feature = "parallel")]
     fn work_ahead(&self, parent_root: B256, ancestors: &Ancestors) {
-        let finished = || self.finished.load(Ordering::Relaxed);
+        let finished = || self.exchange.is_finished();
         // A bad transaction is for the first thread to find.
         let _ = self.transactions.recover_all(finished);
         self.codes()
@@ -85,12 +80,11 @@ impl<'a> Shared<'a> {
 
 /// Ends the second thread's work, also when the first panics.
 #[cfg(feature = "parallel")]
-struct Finished<'s, 'a>(&'s Shared<'a>);
+struct Finished<'e>(&'e ahead::Exchange);
 
 #[cfg(feature = "parallel")]
-impl Drop for Finished<'_, '_> {
+impl Drop for Finished<'_> {
     fn drop(&mut self) {
-        self.0.finished.store(true, Ordering::Relaxed);
-        self.0.exchange.finish();
+        self.0.finish();
     }
 }

@@ -52,7 +52,8 @@ pub(crate) struct Recovering<'a, T> {
     raw: &'a [RawTransaction<'a>],
     types: &'static [u8],
     outcomes: Vec<Once<Outcome<T>>>,
-    /// For each part of [`TOGETHER`] transactions, whether their senders have been recovered together.
+    /// For each part of [`TOGETHER`] transactions, whether their senders have been recovered together; empty where the
+    /// processor gains nothing by that.
     #[cfg(feature = "native")]
     parts: Vec<Once<()>>,
 }
@@ -91,7 +92,11 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
             types,
             outcomes: raw.iter().map(|_| Once::new()).collect(),
             #[cfg(feature = "native")]
-            parts: raw.chunks(TOGETHER).map(|_| Once::new()).collect(),
+            parts: if mach_secp256k1::recovers_eight_at_once() {
+                raw.chunks(TOGETHER).map(|_| Once::new()).collect()
+            } else {
+                Vec::new()
+            },
         }
     }
 
@@ -115,9 +120,9 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
         let outcome = self.outcomes.get(index)?;
         let raw = self.raw.get(index)?;
         #[cfg(feature = "native")]
-        self.parts
-            .get(index / TOGETHER)?
-            .get_or_init(|| self.recover_part(index / TOGETHER));
+        if let Some(part) = self.parts.get(index / TOGETHER) {
+            part.get_or_init(|| self.recover_part(index / TOGETHER));
+        }
         let outcome = outcome.get_or_init(|| self.read(raw)?.recover()).as_ref();
         Some(outcome.map_err(|reason| BadTransaction {
             index,
@@ -131,28 +136,33 @@ impl<'a, T: ChainTransaction> Recovering<'a, T> {
             .try_for_each(|transaction| transaction.map(drop))
     }
 
-    /// Recovers the senders of one part of the transactions, as far as that can be done together.
+    /// Reads one part of the transactions, and recovers their senders, together as far as they can be.
     #[cfg(feature = "native")]
     fn recover_part(&self, part: usize) {
         let start = part * TOGETHER;
         let cells = self.raw.iter().zip(&self.outcomes);
+        // Nobody else sets these: whoever asks has waited for this.
+        let tell = |cell: &Once<Outcome<T>>, outcome| drop(cell.set(outcome));
         let (mut read, mut signed) = (Vec::new(), Vec::new());
-        for (raw, outcome) in cells.skip(start).take(TOGETHER) {
-            let Ok(transaction) = self.read(raw) else {
-                continue;
-            };
-            if let Some(one) = transaction.transaction.signed() {
-                signed.push(one);
-                read.push((transaction, outcome));
+        for (raw, cell) in cells.skip(start).take(TOGETHER) {
+            match self.read(raw) {
+                Ok(transaction) => match transaction.transaction.signed() {
+                    Some(one) => {
+                        signed.push(one);
+                        read.push((transaction, cell));
+                    }
+                    None => tell(cell, transaction.recover()),
+                },
+                Err(reason) => tell(cell, Err(reason)),
             }
         }
         let senders = mach_secp256k1::recover_addresses(&signed);
-        for ((transaction, outcome), sender) in read.into_iter().zip(senders) {
-            // What is not told is left to whoever asks.
-            if let Some(sender) = sender {
-                // Nobody else sets it: whoever asks has waited for this.
-                let _ = outcome.set(Ok(transaction.sent_by(sender.into())));
-            }
+        for ((transaction, cell), sender) in read.into_iter().zip(senders) {
+            let outcome = match sender {
+                Some(sender) => Ok(transaction.sent_by(sender.into())),
+                None => transaction.recover(),
+            };
+            tell(cell, outcome);
         }
     }
 

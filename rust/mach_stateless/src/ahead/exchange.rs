@@ -14,7 +14,6 @@ use super::{guess::Guess, state::Changes};
 const MUCH_LONGER: u64 = 8;
 
 /// What the second thread needs before it can begin: known once the first has executed a transaction that pays fees.
-#[derive(Clone)]
 pub(crate) struct Start {
     pub(crate) env: EvmEnv<OpSpecId>,
     pub(crate) l1_block: L1BlockInfo,
@@ -153,10 +152,14 @@ impl Exchange {
 
     // ---- the second thread's side ---------------------------------------------------------------------------------
 
-    /// Whether there is something to begin, or nothing any more.
+    /// Whether transactions can be guessed by now.
     pub(crate) fn has_started(&self) -> bool {
-        let inner = self.lock();
-        inner.start.is_some() || inner.finished
+        self.lock().start.is_some()
+    }
+
+    /// Whether nothing is wanted any more.
+    pub(crate) fn is_finished(&self) -> bool {
+        self.lock().finished
     }
 
     /// `None` when nothing is to be guessed.

@@ -45,9 +45,9 @@ const ADD_CODE: &str = "5f358054602035019055 00";
 /// Stores the balance of the account that its calldata names, and logs it.
 const LOOK: Address = Address::repeat_byte(0xa3);
 const LOOK_CODE: &str = "5f3531 80 5f55 5f5260205fa0 00";
-/// As [`LOOK`], but looks last of all, and keeps it in memory only: gas tells the balance.
+/// Looks like [`LOOK`], but last of all and writes nothing: the gas used tells whether the balance is even.
 const LOOK_LAST: Address = Address::repeat_byte(0xa4);
-const LOOK_LAST_CODE: &str = "5f3531 600116 600857 005b 5a5a5a00";
+const LOOK_LAST_CODE: &str = "5f3531 600116 600a57 005b 5a5a5a00";
 /// Creates a contract with its calldata as initialisation code.
 const CREATE: Address = Address::repeat_byte(0xa5);
 const CREATE_CODE: &str = "365f5f37 365f5f f0 5f55 00";
